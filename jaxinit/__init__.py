@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""jaxinit: the initializers of neural networks, in JAX.
+
+An initializer is a value: a pure function (key, shape, dtype) -> array that compares,
+prints, pickles and caches by the call that built it.
+"""
+
+from jaxinit._combinators import blocks, scaled, stacked
+from jaxinit._constants import (
+    constant,
+    dirac,
+    identity,
+    ones,
+    ones_init,
+    zeros,
+    zeros_init,
+)
+from jaxinit._distributions import normal, uniform, uniform_between
+from jaxinit._fans import Fans, compute_fans
+from jaxinit._gains import calculate_gain, gain
+from jaxinit._initializer import Initializer, Law, initializer
+from jaxinit._orthogonal import delta_orthogonal, orthogonal
+from jaxinit._presets import (
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+)
+from jaxinit._registry import available, get, to_config
+from jaxinit._sparse import sparse
+from jaxinit._threefry import fast_key
+from jaxinit._torch import (
+    kaiming_normal,
+    kaiming_uniform,
+    torch_bias,
+    torch_linear,
+    xavier_normal,
+    xavier_uniform,
+)
+from jaxinit._truncated import trunc_normal, truncated_normal
+from jaxinit._variance_scaling import variance_scaling
+
+__all__ = [
+    "Fans",
+    "Initializer",
+    "Law",
+    "available",
+    "blocks",
+    "calculate_gain",
+    "compute_fans",
+    "constant",
+    "delta_orthogonal",
+    "dirac",
+    "fast_key",
+    "gain",
+    "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "initializer",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "ones_init",
+    "orthogonal",
+    "scaled",
+    "sparse",
+    "stacked",
+    "to_config",
+    "torch_bias",
+    "torch_linear",
+    "trunc_normal",
+    "truncated_normal",
+    "uniform",
+    "uniform_between",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+    "zeros_init",
+]

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary of the library: types, and every check of an argument.
+
+A check takes an argument's name and value, and returns the value in its plain form
+(a Python number, a tuple of ints) or refuses it in one sentence: what was expected,
+what came, what to do. Whoever called adds who is speaking (see `named`).
+"""
+
+import contextlib
+import difflib
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+Shape: TypeAlias = tuple[int, ...]
+Axes: TypeAlias = int | Sequence[int]
+DType: TypeAlias = Any  # what numpy and JAX take for a dtype: jnp.float32, "bfloat16"
+Real: TypeAlias = Any  # a Python, numpy or 0-d JAX number, or a traced one
+OutSharding: TypeAlias = NamedSharding | PartitionSpec | None
+
+
+@contextlib.contextmanager
+def named(who: str) -> Iterator[None]:
+    """Put `who` in front of the message of any error raised inside."""
+    try:
+        yield
+    except Exception as error:
+        if error.args and isinstance(error.args[0], str):
+            error.args = (f"{who}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+def is_traced(value: object) -> bool:
+    """Whether a value is known only inside somebody's `jax.jit`."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def is_key(value: object) -> bool:
+    """Whether a value is a PRNG key, typed or legacy (uint32 words)."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not hasattr(value, "shape"):
+        return False
+    typed = jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    return typed or (dtype == np.uint32 and np.shape(value)[-1:] in ((2,), (4,)))
+
+
+def choice(name: str, value: object, options: Iterable[str]) -> str:
+    """One of some words; a misspelt one is answered with the nearest."""
+    options = tuple(options)
+    if isinstance(value, str) and value in options:
+        return value
+    near = difflib.get_close_matches(str(value), options, n=1)
+    cure = f"did you mean {near[0]!r}?" if near else "choose one of them"
+    if len(options) > 12 and near:
+        raise ValueError(f"{name} {value!r} is not known; {cure}")
+    words = ", ".join(map(repr, options))
+    raise ValueError(f"{name} must be one of {words}, got {value!r}; {cure}")
+
+
+def number(
+    name: str,
+    value: Real,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float | None = None,
+    finite: bool = True,
+) -> Any:
+    """A real number with low <= number <= high and number > above; a tracer passes."""
+    if is_traced(value) and not is_key(value):
+        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
+            value.dtype, jnp.integer
+        )
+        if np.shape(value) != () or not real:
+            raise TypeError(f"{name} must be a real number, got {value}")
+        return value
+    if isinstance(value, (np.ndarray, jax.Array)) and np.shape(value) == ():
+        value = value.item() if not is_key(value) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    value = value if isinstance(value, int) else float(value)
+    if math.isnan(value) or (finite and math.isinf(value)):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if not low <= value <= high or (above is not None and value <= above):
+        bounds = [f">= {low:g}"] if low > -math.inf else []
+        bounds += [] if above is None else [f"> {above:g}"]
+        bounds += [f"<= {high:g}"] if high < math.inf else []
+        raise ValueError(f"{name} must be {' and '.join(bounds)}, got {value!r}")
+    return value
+
+
+def ordered(low_name: str, low: Real, high_name: str, high: Real) -> None:
+    """Refuse low >= high (traced bounds pass unseen)."""
+    if not (is_traced(low) or is_traced(high)) and not low < high:
+        raise ValueError(
+            f"{low_name} must be below {high_name}, got {low_name}={low!r} and "
+            f"{high_name}={high!r}; swap or move them"
+        )
+
+
+def integer(name: str, value: object, *, low: int | None = None) -> int:
+    """An integer, at least `low`; bools and floats are refused."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        result = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if low is not None and result < low:
+        raise ValueError(f"{name} must be at least {low}, got {result}")
+    return result
+
+
+def integers(name: str, value: object, *, low: int | None = None) -> tuple[int, ...]:
+    """A sequence of integers, in a list, tuple or array."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} must be a sequence of integers, got {value!r}")
+    if np.ndim(value) != 1 and not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a flat sequence of integers, got {value!r}")
+    return tuple(integer(f"{name}[{i}]", n, low=low) for i, n in enumerate(value))
+
+
+def axes(name: str, value: Axes) -> int | tuple[int, ...]:
+    """An axis or a sequence of axes, not yet held against a shape."""
+    if hasattr(value, "__iter__"):
+        return integers(name, value)
+    return integer(name, value)
+
+
+def axes_of(name: str, value: Axes, ndim: int) -> tuple[int, ...]:
+    """Axes as a tuple of distinct numbers from 0 to ndim - 1."""
+    given = value if isinstance(value, tuple) else (value,)
+    for axis in given:
+        if not -ndim <= axis < ndim:
+            raise ValueError(
+                f"{name} {axis} falls outside a shape of {ndim} axes; "
+                f"name the axes of this kernel, or pass fans="
+            )
+    result = tuple(axis % ndim for axis in given)
+    if len(set(result)) < len(result):
+        raise ValueError(f"{name} {given} names one axis twice")
+    return result
+
+
+def divides(name: str, divisor: int, what: str, size: int) -> int:
+    """size / divisor, which must be whole."""
+    if size % divisor:
+        raise ValueError(f"{name} must divide {what}: {divisor} does not divide {size}")
+    return size // divisor
+
+
+def rank(shape: Shape, low: int, high: int | None = None, why: str = "") -> None:
+    """Refuse a shape with fewer than `low` or more than `high` axes."""
+    if not low <= len(shape) <= (len(shape) if high is None else high):
+        span = f"{low} axes" if low == high else f"at least {low} axes"
+        if high is not None and high != low:
+            span = f"{low} to {high} axes"
+        raise ValueError(f"the shape must have {span}{why}, got {len(shape)}")
+
+
+def dtype_name(name: str, value: DType) -> str | None:
+    """The name of a dtype ("float32"), by which dtypes are kept in values."""
+    if value is None:
+        return None
+    try:
+        return str(jnp.dtype(value).name)
+    except TypeError:
+        raise TypeError(f"{name} must be a dtype, got {value!r}") from None
+
+
+def shape(value: object) -> Shape:
+    """A shape: a sequence of sizes, each an integer that is not negative."""
+    return integers("shape", value, low=0)
+
+
+def key(value: Any) -> jax.Array:
+    """One PRNG key, typed; a legacy key (uint32 words) is wrapped."""
+    if not is_key(value):
+        kind = f"an array of {value.dtype}" if hasattr(value, "dtype") else repr(value)
+        raise TypeError(
+            f"key must be a JAX PRNG key, got {kind}; make one by jax.random.key(0)"
+        )
+    if not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.wrap_key_data(jnp.asarray(value))
+    if value.shape != ():
+        raise TypeError(
+            f"key must be a single key, got keys of shape {value.shape}; map over "
+            "them with jax.vmap"
+        )
+    return value

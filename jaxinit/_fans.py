@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fans: how many numbers meet in one, the only thing a scale needs of a layer.
+
+fan_in is the number of inputs that each output sums over, so that independent
+weights of variance 1 / fan_in keep the variance of a signal on its way forward;
+fan_out is the number of outputs that each input feeds, and does the same for the
+gradient on its way back (He et al. 2015, arXiv:1502.01852, eqs. 10 and 14). A shape
+alone does not tell them: it depends on what the layer does with its kernel.
+"""
+
+import math
+from collections.abc import Callable
+from typing import ParamSpec, TypeAlias
+
+from jaxinit import _checks as check
+from jaxinit._checks import Axes, Shape
+from jaxinit._value import Value, built
+
+P = ParamSpec("P")
+
+# The rule of a kind of layer. It says None where the shape does not tell.
+Count: TypeAlias = Callable[[Shape], tuple[float, float | None]]
+
+
+def _rule(constructor: Callable[P, Count]) -> "Callable[P, Fans]":
+    return built(lambda *made: Fans(*made), constructor)
+
+
+class Fans(Value):
+    """The fans of one kind of layer, for every scaled initializer's `fans=`.
+
+    fan_in is the number of inputs that each output sums over, fan_out the number of
+    outputs that each input feeds. Called with a kernel's shape, a `Fans` counts both.
+
+    Example:
+        >>> import jaxinit
+        >>> from jaxinit import Fans
+        >>> Fans.conv_transpose(strides=2)((4, 4, 64, 16))  # 4·4·64 / 2², 4·4·16
+        (256, 256)
+        >>> jaxinit.he_normal(fans=Fans.einsum("bth,hdf->btdf"))
+        variance_scaling(2.0, 'fan_in', 'truncated_normal', fans=Fans.einsum('bth,hdf->btdf'))
+    """
+
+    __slots__ = ()
+
+    def __call__(self, shape: object) -> tuple[float, float]:
+        """(fan_in, fan_out) of a kernel of that shape."""
+        return self.fan_in(shape), self.fan_out(shape)
+
+    def fan_in(self, shape: object) -> float:
+        """The number of inputs that each output sums over."""
+        return self._count(shape)[0]
+
+    def fan_out(self, shape: object) -> float:
+        """The number of outputs that each input feeds."""
+        fan_out = self._count(shape)[1]
+        if fan_out is None:
+            raise ValueError(
+                f"{self!r} cannot tell fan_out from the shape alone; give kernel_size="
+            )
+        return fan_out
+
+    def _count(self, shape: object) -> tuple[float, float | None]:
+        sizes = check.shape(shape)
+        with check.named(f"{self!r} for shape {sizes}"):
+            count: Count = self._made
+            fan_in, fan_out = count(sizes)
+            return _whole(fan_in), None if fan_out is None else _whole(fan_out)
+
+    @staticmethod
+    @_rule
+    def axes(
+        in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = ()
+    ) -> Count:
+        """Fans by position, as JAX counts them: the default of every initializer.
+
+        fan_in = receptive field · Π in_axis, fan_out = receptive field · Π out_axis,
+        where the receptive field is the product of all axes not named. `batch_axis`
+        names the axes that stack independent kernels.
+        """
+        names = ("in_axis", "out_axis", "batch_axis")
+        given = [
+            check.axes(name, axis)
+            for name, axis in zip(names, (in_axis, out_axis, batch_axis), strict=True)
+        ]
+
+        def count(shape: Shape) -> tuple[float, float]:
+            if len(shape) < 2 and given[0] == -2:
+                raise ValueError(
+                    f"a kernel of {len(shape)} axes has no input axis -2; give in_axis "
+                    "and out_axis, or fans=Fans.explicit(fan_in, fan_out)"
+                )
+            found = [
+                check.axes_of(name, axis, len(shape))
+                for name, axis in zip(names, given, strict=True)
+            ]
+            named = [axis for group in found for axis in group]
+            for axis in sorted(set(named)):
+                if named.count(axis) > 1:
+                    raise ValueError(
+                        "in_axis, out_axis and batch_axis must not overlap, and share "
+                        f"axis {axis} of shape {shape}"
+                    )
+            rest = [size for axis, size in enumerate(shape) if axis not in named]
+            field = math.prod(rest)
+            return (
+                math.prod([shape[axis] for axis in found[0]]) * field,
+                math.prod([shape[axis] for axis in found[1]]) * field,
+            )
+
+        return count
+
+    @staticmethod
+    @_rule
+    def conv(groups: int = 1, strides: Axes = 1) -> Count:
+        """A convolution's kernel, (*window, in / groups, out).
+
+        fan_in = window · in / groups. Each input feeds the outputs of its own group,
+        at one position in `strides` along each axis:
+        fan_out = window · out / groups / Π strides. A depthwise kernel
+        (3, 3, 1, 64) with groups=64 has fans 9 and 9.
+        """
+        groups = check.integer("groups", groups, low=1)
+        strides = _strides(strides)
+
+        def count(shape: Shape) -> tuple[float, float]:
+            check.rank(shape, 2, why=" (*window, in / groups, out)")
+            window = math.prod(shape[:-2])
+            out = check.divides("groups", groups, "the output features", shape[-1])
+            return window * shape[-2], window * out / _steps(strides, len(shape) - 2)
+
+        return count
+
+    @staticmethod
+    @_rule
+    def conv_transpose(strides: Axes = 1, transpose_kernel: bool = False) -> Count:
+        """A transposed convolution's kernel, (*window, in, out).
+
+        With transpose_kernel=True Flax lays it out as (*window, out, in). Each input
+        is spread over a window of outputs, fan_out = window · out; each output sees
+        one input in `strides` along each axis, fan_in = window · in / Π strides (on
+        average where the strides do not divide the window).
+        """
+        strides = _strides(strides)
+
+        def count(shape: Shape) -> tuple[float, float]:
+            check.rank(shape, 2, why=" (*window, in, out)")
+            window, pair = math.prod(shape[:-2]), shape[-2:]
+            fan_in, fan_out = pair[::-1] if transpose_kernel else pair
+            return window * fan_in / _steps(strides, len(shape) - 2), window * fan_out
+
+        return count
+
+    @staticmethod
+    @_rule
+    def conv_local(
+        spatial_dims: int = 2,
+        kernel_size: Axes | None = None,
+        strides: Axes = 1,
+    ) -> Count:
+        """An unshared convolution's kernel, (*positions, window · in, out).
+
+        The first `spatial_dims` axes are positions, each with its own kernel:
+        fan_in = window · in. fan_out = window · out / Π strides needs `kernel_size`,
+        the window, which the shape has merged with the inputs.
+        """
+        spatial_dims = check.integer("spatial_dims", spatial_dims, low=1)
+        strides = _strides(strides)
+        if kernel_size is not None:
+            kernel_size = _strides(kernel_size, "kernel_size")
+
+        def count(shape: Shape) -> tuple[float, float | None]:
+            check.rank(shape, spatial_dims + 2, spatial_dims + 2, " (*positions, in, out)")
+            if kernel_size is None:
+                return shape[-2], None
+            window = _steps(kernel_size, spatial_dims, "kernel_size")
+            return shape[-2], window * shape[-1] / _steps(strides, spatial_dims)
+
+        return count
+
+    @staticmethod
+    @_rule
+    def einsum(equation: str) -> Count:
+        """The kernel of `einsum(equation, inputs, kernel)`, by its letters.
+
+        Letters of the kernel that the output lacks are summed over and count for
+        fan_in; letters that the inputs lack count for fan_out; letters in all three
+        stack independent kernels.
+        """
+        inputs, kernel, output = _operands(equation)
+
+        def count(shape: Shape) -> tuple[float, float]:
+            check.rank(shape, len(kernel), len(kernel), f" (its letters are {kernel!r})")
+            sizes = dict(zip(kernel, shape, strict=True))
+            return (
+                math.prod([n for letter, n in sizes.items() if letter not in output]),
+                math.prod([n for letter, n in sizes.items() if letter not in inputs]),
+            )
+
+        return count
+
+    @staticmethod
+    @_rule
+    def dense_general(batch_size: int = 1) -> Count:
+        """A DenseGeneral kernel as Flax hands it out: (batch · in, out).
+
+        Flax flattens the kernel to two axes and folds the sizes of `batch_dims`
+        (`batch_axis` in NNX) into the first; `batch_size`, their product, divides
+        them out: fan_in = in, fan_out = out.
+        """
+        batch_size = check.integer("batch_size", batch_size, low=1)
+
+        def count(shape: Shape) -> tuple[float, float]:
+            check.rank(shape, 2, 2, " (batch · in, out)")
+            size = check.divides("batch_size", batch_size, "the first axis", shape[0])
+            return size, shape[1]
+
+        return count
+
+    @staticmethod
+    @_rule
+    def embedding() -> Count:
+        """A table of embeddings, (vocabulary, features).
+
+        A look-up takes one row, so each output is one weight: fan_in = 1, and a row
+        feeds fan_out = features. Where the table serves as the last layer too
+        (logits = x · tableᵀ, each a sum over the features), scale by fan_out.
+        """
+
+        def count(shape: Shape) -> tuple[float, float]:
+            check.rank(shape, 2, 2, " (vocabulary, features)")
+            return 1, shape[1]
+
+        return count
+
+    @staticmethod
+    @_rule
+    def explicit(fan_in: float, fan_out: float) -> Count:
+        """The two numbers themselves, for any shape."""
+        fans = (
+            check.number("fan_in", fan_in, above=0),
+            check.number("fan_out", fan_out, above=0),
+        )
+        return lambda shape: fans
+
+
+def compute_fans(
+    shape: object,
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    *,
+    fans: Fans | None = None,
+) -> tuple[float, float]:
+    """(fan_in, fan_out) of a kernel, by its axes or by the kind of its layer.
+
+    Args:
+        shape: the kernel's shape.
+        in_axis, out_axis, batch_axis: the axes of the inputs, of the outputs, and of
+            stacked kernels; all others are the receptive field.
+        fans: how this kind of layer counts, instead of the axes.
+
+    Raises:
+        ValueError: for axes that overlap or fall outside the shape, or for a shape
+            that the kind of layer cannot have.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.compute_fans((3, 3, 64, 128))
+        (576, 1152)
+        >>> jaxinit.compute_fans((3, 3, 1, 64), fans=jaxinit.Fans.conv(groups=64))
+        (9, 9)
+    """
+    return resolve(fans, in_axis, out_axis, batch_axis)(shape)
+
+
+def resolve(
+    fans: Fans | None, in_axis: Axes, out_axis: Axes, batch_axis: Axes
+) -> Fans:
+    """The one `Fans` of an initializer that takes both axes and `fans`."""
+    if fans is None:
+        return Fans.axes(in_axis, out_axis, batch_axis)
+    if not isinstance(fans, Fans):
+        cure = "; call it" if callable(fans) else "; for example fans=Fans.conv()"
+        raise TypeError(f"fans must be a Fans, got {fans!r}{cure}")
+    if (in_axis, out_axis, batch_axis) != (-2, -1, ()):
+        raise ValueError("give either fans or in_axis, out_axis and batch_axis")
+    return fans
+
+
+def _whole(fan: float) -> float:
+    return int(fan) if fan == int(fan) else fan
+
+
+def _strides(value: Axes, name: str = "strides") -> int | tuple[int, ...]:
+    if hasattr(value, "__iter__"):
+        return check.integers(name, value, low=1)
+    return check.integer(name, value, low=1)
+
+
+def _steps(strides: int | tuple[int, ...], dims: int, name: str = "strides") -> int:
+    if isinstance(strides, int):
+        return strides**dims
+    if len(strides) != dims:
+        raise ValueError(f"{name} {strides} must have one entry per window axis, {dims}")
+    return math.prod(strides)
+
+
+def _operands(equation: object) -> tuple[str, str, str]:
+    form = "'inputs,kernel->output', as in 'bth,hdf->btdf'"
+    if not isinstance(equation, str) or equation.count("->") != 1:
+        raise ValueError(f"equation must read {form}, got {equation!r}")
+    left, output = equation.replace(" ", "").replace("...", "").split("->")
+    if left.count(",") != 1 or not (left.replace(",", "") + output).isalpha():
+        raise ValueError(f"equation must read {form}, got {equation!r}")
+    inputs, kernel = left.split(",")
+    if len(set(kernel)) < len(kernel):
+        raise ValueError(f"the kernel of {equation!r} must not repeat a letter")
+    if unknown := set(output) - set(left):
+        raise ValueError(f"the output of {equation!r} has unknown letters {unknown}")
+    return inputs, kernel, output

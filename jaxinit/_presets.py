@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JAX's and Keras's presets: lines over variance scaling.
+
+LeCun keeps the variance of a linear layer, He of a ReLU layer, and Glorot compromises
+between the two directions. "normal" is here a normal cut at two standard deviations
+with its variance restored, as in JAX and Keras; PyTorch's uncut presets are in
+`_torch.py`.
+"""
+
+from jaxinit._checks import Axes, DType
+from jaxinit._fans import Fans
+from jaxinit._initializer import Initializer, initializer
+from jaxinit._variance_scaling import variance_scaling
+
+
+@initializer
+def lecun_normal(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """LeCun normal: Var W = 1 / fan_in, cut at two standard deviations.
+
+    The default of Flax's layers; keeps the variance of a linear or SELU layer.
+    Arguments, numbers and errors are those of
+    `variance_scaling(1.0, "fan_in", "truncated_normal")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.lecun_normal() == jaxinit.variance_scaling(1.0, "fan_in", "truncated_normal")
+        True
+
+    References:
+        LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, section 4.6; Klambauer,
+        Unterthiner, Mayr, Hochreiter, "Self-Normalizing Neural Networks", 2017,
+        arXiv:1706.02515.
+    """
+    return variance_scaling(
+        1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )
+
+
+@initializer
+def lecun_uniform(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """LeCun uniform: U(-r, r), r = √(3 / fan_in), so Var W = 1 / fan_in.
+
+    Keeps the variance of a linear layer, with bounded weights.
+    Arguments, numbers and errors are those of
+    `variance_scaling(1.0, "fan_in", "uniform")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.lecun_uniform() == jaxinit.variance_scaling(1.0, "fan_in", "uniform")
+        True
+
+    References:
+        LeCun, Bottou, Orr, Müller, "Efficient BackProp", 1998, section 4.6.
+    """
+    return variance_scaling(
+        1.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )
+
+
+@initializer
+def glorot_normal(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """Glorot normal: Var W = 2 / (fan_in + fan_out), cut at two standard deviations.
+
+    The harmonic compromise between keeping the signal's variance forward (1 / fan_in)
+    and the gradient's backward (1 / fan_out), for activations that are linear at zero.
+    Arguments, numbers and errors are those of
+    `variance_scaling(1.0, "fan_avg", "truncated_normal")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.glorot_normal() == jaxinit.variance_scaling(1.0, "fan_avg", "truncated_normal")
+        True
+
+    References:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward
+        neural networks", AISTATS 2010, eq. 12.
+    """
+    return variance_scaling(
+        1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )
+
+
+@initializer
+def glorot_uniform(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """Glorot uniform: U(-r, r), r = √(6 / (fan_in + fan_out)).
+
+    Var W = 2 / (fan_in + fan_out); the default of Keras's layers.
+    Arguments, numbers and errors are those of
+    `variance_scaling(1.0, "fan_avg", "uniform")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.glorot_uniform() == jaxinit.variance_scaling(1.0, "fan_avg", "uniform")
+        True
+
+    References:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward
+        neural networks", AISTATS 2010, eq. 16.
+    """
+    return variance_scaling(
+        1.0, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )
+
+
+@initializer
+def he_normal(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """He normal: Var W = 2 / fan_in, cut at two standard deviations.
+
+    A ReLU drops half of E x²; the 2 restores it, layer after layer. For PyTorch's uncut
+    normal and for other activations, see `kaiming_normal`.
+    Arguments, numbers and errors are those of
+    `variance_scaling(2.0, "fan_in", "truncated_normal")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.he_normal() == jaxinit.variance_scaling(2.0, "fan_in", "truncated_normal")
+        True
+
+    References:
+        He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852,
+        eq. 10.
+    """
+    return variance_scaling(
+        2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )
+
+
+@initializer
+def he_uniform(
+    in_axis: Axes = -2,
+    out_axis: Axes = -1,
+    batch_axis: Axes = (),
+    dtype: DType = None,
+    *,
+    fans: Fans | None = None,
+) -> Initializer:
+    """He uniform: U(-r, r), r = √(6 / fan_in), so Var W = 2 / fan_in.
+
+    A ReLU drops half of E x²; the 2 restores it, layer after layer.
+    Arguments, numbers and errors are those of
+    `variance_scaling(2.0, "fan_in", "uniform")`.
+
+    Example:
+        >>> import jaxinit
+        >>> jaxinit.he_uniform() == jaxinit.variance_scaling(2.0, "fan_in", "uniform")
+        True
+
+    References:
+        He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852,
+        eq. 10.
+    """
+    return variance_scaling(
+        2.0, "fan_in", "uniform", in_axis, out_axis, batch_axis, dtype, fans=fans
+    )

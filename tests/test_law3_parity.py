@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Law 3: the same numbers as JAX, bit for bit."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxinit
+from tests.cases import WITH_JAX, Case, ids
+from tests.helpers import bits, fresh
+
+jnn = jax.nn.initializers
+
+
+def both(case: Case, key, shape, dtype) -> tuple[bytes, bytes]:
+    """Our bits, and those of JAX under jit."""
+    theirs = jax.jit(lambda k: case.jax(k, shape, dtype))(fresh(key))
+    return bits(case.init(fresh(key), shape, dtype)), bits(theirs)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["typed", "legacy"])
+@pytest.mark.parametrize("case", WITH_JAX, ids=ids)
+def test_float32(case, legacy):
+    key = jax.random.PRNGKey(3) if legacy else jax.random.key(3)
+    for shape in (case.small, case.shape):
+        ours, theirs = both(case, key, shape, jnp.float32)
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("case", WITH_JAX, ids=ids)
+def test_float64(case, key):
+    with jax.enable_x64(True):
+        ours, theirs = both(case, key, case.shape, jnp.float64)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("case", [c for c in WITH_JAX if c.jax_complex], ids=ids)
+def test_complex(case, key, dtype):
+    with jax.enable_x64(dtype == "complex128"):
+        ours, theirs = both(case, key, case.shape, jnp.dtype(dtype))
+    assert ours == theirs
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple),
+    seed=st.integers(0, 2**31 - 1),
+    scale=st.floats(1e-3, 1e3),
+    mode=st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]),
+    distribution=st.sampled_from(["normal", "truncated_normal", "uniform"]),
+)
+def test_any_variance_scaling(shape, seed, scale, mode, distribution):
+    arguments = (scale, mode, distribution)
+    key = jax.random.key(seed)
+    ours = jaxinit.variance_scaling(*arguments)(key, shape)
+    theirs = jax.jit(lambda k: jnn.variance_scaling(*arguments)(k, shape))(fresh(key))
+    assert bits(ours) == bits(theirs)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_other_implementations(impl):
+    key = jax.random.key(0, impl=impl)
+    ours = jaxinit.he_normal()(key, (64, 32))
+    theirs = jax.jit(lambda k: jnn.he_normal()(k, (64, 32)))(fresh(key))
+    assert bits(ours) == bits(theirs)
+
+
+def test_without_the_partitionable_stream(key):
+    with jax.threefry_partitionable(False):
+        ours = jaxinit.he_normal()(key, (64, 32))
+        theirs = jax.jit(lambda k: jnn.he_normal()(k, (64, 32)))(fresh(key))
+    assert bits(ours) == bits(theirs)
+    assert bits(jaxinit.he_normal()(fresh(key), (64, 32))) != bits(ours)
+
+
+def test_the_comparison_can_fail(key):
+    case = Case(jaxinit.he_normal(), ("he_normal",), jax=jnn.lecun_normal())
+    ours, theirs = both(case, key, (8, 8), jnp.float32)
+    assert ours != theirs

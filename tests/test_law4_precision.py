@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Law 4: sample in float32, round once, and stay within the bounds."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxinit
+from tests.cases import CASES, ids
+from tests.helpers import fresh
+
+NARROW = ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
+
+
+def numbers(dtype: np.dtype, low: float, high: float) -> np.ndarray:
+    """Every number of a narrow dtype between two bounds."""
+    words = np.arange(256**dtype.itemsize, dtype=f"uint{8 * dtype.itemsize}")
+    with np.errstate(invalid="ignore"):
+        every = words.view(dtype).astype(np.float64)
+    return np.sort(every[(every >= low) & (every <= high) & np.isfinite(every)])
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_rounded_once(case, key):
+    @jax.jit
+    def draw(key):
+        keys = [fresh(key) for _ in NARROW]
+        wide = case.init(fresh(key), case.small, jnp.float32)
+        rounded = [wide.astype(dtype) for dtype in NARROW]
+        return rounded, [
+            case.init(k, case.small, dtype) for k, dtype in zip(keys, NARROW, strict=True)
+        ]
+
+    law = case.init.law(case.small)
+    for rounded, narrow in zip(*draw(key), strict=True):
+        expected = np.asarray(rounded).astype(np.float64)
+        if law.bounded:
+            within = numbers(narrow.dtype, law.low, law.high)
+            expected = np.clip(expected, within[0], within[-1])
+        np.testing.assert_array_equal(np.asarray(narrow).astype(np.float64), expected)
+
+
+def test_jax_itself_does_not(key):
+    """The comparison rejects JAX, which samples in the narrow dtype."""
+    theirs = jaxinit.scaled(jax.nn.initializers.normal(1.0), 1.0)
+    narrow = jax.nn.initializers.normal(1.0)(fresh(key), (64, 64), jnp.bfloat16)
+    wide = theirs(fresh(key), (64, 64), jnp.float32)
+    assert not bool((narrow == wide.astype(jnp.bfloat16)).all())
+
+
+def test_bfloat16_is_not_biased(key):
+    """JAX's bfloat16 normals have 128 values and a mean of -0.011 σ; ours do not."""
+    n = 2**20
+    ours = np.asarray(jaxinit.normal(1.0)(fresh(key), (n,), "bfloat16"), np.float64)
+    theirs = jax.random.normal(fresh(key), (n,), "bfloat16")
+    theirs = np.asarray(theirs, np.float64)
+    assert abs(ours.mean()) < 5 / np.sqrt(n)
+    assert abs(theirs.mean()) > 5 / np.sqrt(n)
+    assert len(np.unique(ours)) > 1000 > len(np.unique(theirs))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    low=st.floats(-4, 4),
+    width=st.floats(0.25, 2),
+    dtype=st.sampled_from(["bfloat16", "float16", "float32"]),
+)
+def test_uniform_stays_within_any_bounds(low, width, dtype):
+    init = jaxinit.uniform_between(low, low + width)
+    array = np.asarray(init(jax.random.key(0), (512,), dtype), np.float64)
+    rounding = 1e-6 if dtype == "float32" else 0.0  # of the bounds themselves
+    assert array.min() >= low - rounding
+    assert array.max() < low + width + rounding
+
+
+def test_the_upper_bound_is_never_reached(key):
+    for dtype in NARROW:
+        array = jaxinit.uniform(1.0)(fresh(key), (2**16,), dtype)
+        assert float(array.max()) < 1.0
+        rounded = jaxinit.uniform(1.0)(fresh(key), (2**16,)).astype(dtype)
+        assert float(rounded.max()) == 1.0  # what rounding alone would give
+
+
+def test_bounds_without_a_number_between_are_refused(key):
+    init = jaxinit.uniform_between(1.001, 1.002)
+    with pytest.raises(ValueError, match="no bfloat16 number lies between"):
+        init(key, (4,), "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("init", "dtype"),
+    [
+        (jaxinit.normal(1000.0), "float8_e4m3fn"),
+        (jaxinit.normal(20000.0), "float16"),
+        (jaxinit.uniform(1e39), "float32"),
+        (jaxinit.normal(), "float8_e8m0fnu"),
+        (jaxinit.constant(1e6), "float16"),
+    ],
+    ids=str,
+)
+def test_a_dtype_that_cannot_hold_the_law_is_refused(init, dtype, key):
+    with pytest.raises(ValueError, match=f"dtype {dtype} holds"):
+        init(key, (4,), dtype)
+
+
+def test_orthogonal_in_bfloat16(key):
+    w = jaxinit.orthogonal()(key, (64, 64), "bfloat16").astype(jnp.float32)
+    chex.assert_trees_all_close(w @ w.T, jnp.eye(64), atol=0.02)

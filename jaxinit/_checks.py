@@ -44,11 +44,10 @@ def is_traced(value: object) -> bool:
 
 def is_key(value: object) -> bool:
     """Whether a value is a PRNG key, typed or legacy (uint32 words)."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or not hasattr(value, "shape"):
+    if not isinstance(value, (np.ndarray, jax.Array)):
         return False
-    typed = jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    return typed or (dtype == np.uint32 and np.shape(value)[-1:] in ((2,), (4,)))
+    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return typed or (value.dtype == np.uint32 and value.shape[-1:] in ((2,), (4,)))
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
@@ -124,7 +123,7 @@ def integers(name: str, value: object, *, low: int | None = None) -> tuple[int, 
     """A sequence of integers, in a list, tuple or array."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         raise TypeError(f"{name} must be a sequence of integers, got {value!r}")
-    if np.ndim(value) != 1 and not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) and getattr(value, "ndim", 1) != 1:
         raise TypeError(f"{name} must be a flat sequence of integers, got {value!r}")
     return tuple(integer(f"{name}[{i}]", n, low=low) for i, n in enumerate(value))
 

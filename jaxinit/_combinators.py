@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxinit import _checks as check
 from jaxinit._checks import Real, Shape

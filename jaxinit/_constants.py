@@ -33,12 +33,10 @@ def constant(value: Any, dtype: DType = None) -> tuple[Init, LawOf]:
         >>> jaxinit.constant(7)(jax.random.key(0), (2, 2), "int32").tolist()
         [[7, 7], [7, 7]]
     """
-    traced = check.is_traced(value)
-    if not traced:
-        held = _numbers(value)
+    held = np.zeros(()) if check.is_traced(value) else _numbers(value)
 
     def init(key: Any, shape: Shape, dtype: Any) -> jax.Array:
-        return jnp.full(shape, value if traced else held.astype(dtype), dtype)
+        return jnp.full(shape, _exact(value, dtype), dtype)
 
     def law(shape: Shape) -> Law:
         if np.broadcast_shapes(held.shape, shape) != shape:
@@ -57,6 +55,22 @@ def _numbers(value: Any) -> np.ndarray[Any, Any]:
     if held.dtype.kind not in "biufc" or held.size == 0:
         raise TypeError(f"value must be a number or an array of them, got {value!r}")
     return held
+
+
+def _exact(value: Any, dtype: Any) -> Any:
+    """A value in a dtype that keeps it: floats may round, nothing else may change."""
+    if check.is_traced(value):
+        return jnp.asarray(value, dtype)
+    held = np.asarray(value)
+    real = not jnp.issubdtype(dtype, jnp.complexfloating)
+    with np.errstate(invalid="ignore"):
+        there = held.real.astype(dtype) if real else held.astype(dtype)
+    lost = there != held
+    if jnp.issubdtype(dtype, jnp.inexact):
+        lost = (held.imag != 0) & real
+    if lost.any():
+        raise ValueError(f"{held[lost].flat[0].item()} is not a {np.dtype(dtype).name}")
+    return there
 
 
 zeros: Initializer = constant(0)
@@ -131,7 +145,7 @@ def identity(gain: float = 1.0, dtype: DType = None) -> tuple[Init, LawOf]:
 
     def init(key: Any, shape: Shape, dtype: Any) -> jax.Array:
         check.rank(shape, 2, why=" (..., in, out)")
-        eye = jnp.eye(*shape[-2:], dtype=dtype) * jnp.asarray(gain, dtype)
+        eye = jnp.eye(shape[-2], shape[-1], dtype=dtype) * _exact(gain, dtype)
         return jnp.broadcast_to(eye, shape)
 
     def law(shape: Shape) -> Law:
@@ -184,7 +198,7 @@ def dirac(
         columns = (np.arange(groups)[:, None] * outs + unit).ravel()
         centre = tuple((k - 1) // 2 for k in shape[:-2])
         where = (*centre, np.tile(unit, groups), columns)
-        return jnp.zeros(shape, dtype).at[where].set(jnp.asarray(gain, dtype))
+        return jnp.zeros(shape, dtype).at[where].set(_exact(gain, dtype))
 
     def law(shape: Shape) -> Law:
         _, passed = taps(shape)

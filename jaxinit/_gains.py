@@ -53,13 +53,13 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
 
 _MOMENTS = {"forward": "E f(z)²", "backward": "E f′(z)²", "std": "Var f(z)"}
 
-_PYTORCH = {
+_PYTORCH = {  # squared, which floats hold exactly
     **dict.fromkeys(["linear", "sigmoid", "conv1d", "conv2d", "conv3d"], 1.0),
     **dict.fromkeys([f"conv_transpose{n}d" for n in (1, 2, 3)], 1.0),
-    "tanh": 5 / 3,
-    "relu": math.sqrt(2),
-    "leaky_relu": math.sqrt(2 / (1 + 0.01**2)),
-    "selu": 3 / 4,
+    "tanh": 25 / 9,
+    "relu": 2.0,
+    "leaky_relu": 2 / (1 + 0.01**2),
+    "selu": 9 / 16,
 }
 
 
@@ -170,7 +170,7 @@ def calculate_gain(nonlinearity: str, param: Real = None) -> float:
         )
     name = check.choice("nonlinearity", nonlinearity, _PYTORCH)
     if param is None:
-        return _PYTORCH[name]
+        return math.sqrt(_PYTORCH[name])
     if name != "leaky_relu":
         raise ValueError(
             f"param must be None for {name!r}, got {param!r}; it is the slope of "
@@ -179,15 +179,15 @@ def calculate_gain(nonlinearity: str, param: Real = None) -> float:
     return math.sqrt(2 / (1 + check.number("param", param) ** 2))
 
 
-def kaiming_gain(nonlinearity: str | Activation, a: Real, mode: str) -> float:
-    """The gain of `kaiming_normal`: PyTorch's where it has one, else the exact one.
+def kaiming_scale(nonlinearity: str | Activation, a: Real, mode: str) -> float:
+    """The squared gain of `kaiming_normal`: PyTorch's where it has one, else exact.
 
     The exact gain keeps the gradient in mode "fan_out" and the signal in the others.
     """
     a = check.number("a", a)
     if isinstance(nonlinearity, str) and nonlinearity == "leaky_relu":
-        exact: float = (2 / (1 + a**2)) ** 0.5
-        return exact
+        leaky: float = 2 / (1 + a**2)
+        return leaky
     if check.is_traced(a) or a != 0:
         raise ValueError(
             f"a must be 0 for {nonlinearity!r}, got {a!r}; it is the slope of "
@@ -196,7 +196,7 @@ def kaiming_gain(nonlinearity: str | Activation, a: Real, mode: str) -> float:
     if isinstance(nonlinearity, str) and nonlinearity in _PYTORCH:
         return _PYTORCH[nonlinearity]
     function = function_of(nonlinearity, "nonlinearity")
-    return gain(function, "backward" if mode == "fan_out" else "forward")
+    return gain(function, "backward" if mode == "fan_out" else "forward") ** 2
 
 
 def function_of(activation: object, argument: str = "activation") -> Activation:

@@ -167,7 +167,9 @@ def _made(
 ) -> Initializer:
     init, law = made if isinstance(made, tuple) else (made, None)
     if not callable(init):
-        raise TypeError(f"the factory must return init(key, shape, dtype), got {made!r}")
+        raise TypeError(
+            f"the factory must return init(key, shape, dtype), got {made!r}"
+        )
     return Initializer(factory, arguments, (init, law))
 
 
@@ -260,7 +262,7 @@ def _canonical_in(dtype: DType, x64: bool) -> np.dtype[Any]:
 
 
 def _canonical(dtype: DType) -> np.dtype[Any]:
-    canonical = _canonical_in(dtype, jax.config.jax_enable_x64)
+    canonical = _canonical_in(dtype, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     if dtype is not None and jnp.dtype(dtype) != canonical:
         warnings.warn(
             f"dtype {jnp.dtype(dtype).name} needs jax_enable_x64; drawing "
@@ -300,7 +302,10 @@ def _inside(law: Law, dtype: np.dtype[Any]) -> tuple[np.float32, np.float32]:
         holds = jnp.finfo(dtype)
         end = np.asarray(np.clip(bound, float(holds.min), float(holds.max)), dtype)
         if (float(end) - bound) * np.sign(inward) < 0:
-            end = np.nextafter(end, np.asarray(np.clip(inward, float(holds.min), float(holds.max)), dtype))
+            end = np.nextafter(
+                end,
+                np.asarray(np.clip(inward, float(holds.min), float(holds.max)), dtype),
+            )
         ends.append(np.float32(end))
     if ends[0] > ends[1]:
         raise ValueError(

@@ -104,7 +104,7 @@ def delta_orthogonal(
     batch_axis: Axes = (),
     method: str = "householder",
 ) -> tuple[Init, LawOf]:
-    """JAX's delta-orthogonal: a convolution that is one orthogonal matrix at its centre.
+    """JAX's delta-orthogonal: a convolution with one orthogonal matrix, at its centre.
 
     A kernel (*window, in, out) is zero but for the window's centre, index
     (k - 1) // 2, which holds a Haar matrix H of (in, out) times scale. With circular

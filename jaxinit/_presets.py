@@ -29,8 +29,8 @@ def lecun_normal(
     `variance_scaling(1.0, "fan_in", "truncated_normal")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.lecun_normal() == jaxinit.variance_scaling(1.0, "fan_in", "truncated_normal")
+        >>> from jaxinit import lecun_normal, variance_scaling
+        >>> lecun_normal() == variance_scaling(1.0, "fan_in", "truncated_normal")
         True
 
     References:
@@ -39,7 +39,14 @@ def lecun_normal(
         arXiv:1706.02515.
     """
     return variance_scaling(
-        1.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+        1.0,
+        "fan_in",
+        "truncated_normal",
+        in_axis,
+        out_axis,
+        batch_axis,
+        dtype,
+        fans=fans,
     )
 
 
@@ -59,8 +66,8 @@ def lecun_uniform(
     `variance_scaling(1.0, "fan_in", "uniform")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.lecun_uniform() == jaxinit.variance_scaling(1.0, "fan_in", "uniform")
+        >>> from jaxinit import lecun_uniform, variance_scaling
+        >>> lecun_uniform() == variance_scaling(1.0, "fan_in", "uniform")
         True
 
     References:
@@ -88,8 +95,8 @@ def glorot_normal(
     `variance_scaling(1.0, "fan_avg", "truncated_normal")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.glorot_normal() == jaxinit.variance_scaling(1.0, "fan_avg", "truncated_normal")
+        >>> from jaxinit import glorot_normal, variance_scaling
+        >>> glorot_normal() == variance_scaling(1.0, "fan_avg", "truncated_normal")
         True
 
     References:
@@ -97,7 +104,14 @@ def glorot_normal(
         neural networks", AISTATS 2010, eq. 12.
     """
     return variance_scaling(
-        1.0, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+        1.0,
+        "fan_avg",
+        "truncated_normal",
+        in_axis,
+        out_axis,
+        batch_axis,
+        dtype,
+        fans=fans,
     )
 
 
@@ -117,8 +131,8 @@ def glorot_uniform(
     `variance_scaling(1.0, "fan_avg", "uniform")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.glorot_uniform() == jaxinit.variance_scaling(1.0, "fan_avg", "uniform")
+        >>> from jaxinit import glorot_uniform, variance_scaling
+        >>> glorot_uniform() == variance_scaling(1.0, "fan_avg", "uniform")
         True
 
     References:
@@ -147,8 +161,8 @@ def he_normal(
     `variance_scaling(2.0, "fan_in", "truncated_normal")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.he_normal() == jaxinit.variance_scaling(2.0, "fan_in", "truncated_normal")
+        >>> from jaxinit import he_normal, variance_scaling
+        >>> he_normal() == variance_scaling(2.0, "fan_in", "truncated_normal")
         True
 
     References:
@@ -156,7 +170,14 @@ def he_normal(
         eq. 10.
     """
     return variance_scaling(
-        2.0, "fan_in", "truncated_normal", in_axis, out_axis, batch_axis, dtype, fans=fans
+        2.0,
+        "fan_in",
+        "truncated_normal",
+        in_axis,
+        out_axis,
+        batch_axis,
+        dtype,
+        fans=fans,
     )
 
 
@@ -176,8 +197,8 @@ def he_uniform(
     `variance_scaling(2.0, "fan_in", "uniform")`.
 
     Example:
-        >>> import jaxinit
-        >>> jaxinit.he_uniform() == jaxinit.variance_scaling(2.0, "fan_in", "uniform")
+        >>> from jaxinit import he_uniform, variance_scaling
+        >>> he_uniform() == variance_scaling(2.0, "fan_in", "uniform")
         True
 
     References:

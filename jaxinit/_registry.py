@@ -3,10 +3,10 @@
 
 from typing import Any
 
-from jaxinit._constants import ones, zeros
-from jaxinit._initializer import Initializer
 from jaxinit import _checks as check
 from jaxinit import _value
+from jaxinit._constants import ones, zeros
+from jaxinit._initializer import Initializer
 
 SINGLE = {"zeros": zeros, "ones": ones}
 

@@ -6,24 +6,21 @@ Std W = gain / √fan, that is variance scaling with scale = gain².
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from jaxinit import _checks as check
 from jaxinit._checks import Axes, DType, Real
 from jaxinit._distributions import uniform_between
 from jaxinit._fans import Fans
-from jaxinit._gains import kaiming_gain
+from jaxinit._gains import Activation, kaiming_scale
 from jaxinit._initializer import Initializer, initializer
 from jaxinit._variance_scaling import MODES, variance_scaling
-
-Activation = str | Callable[[Any], Any]
 
 
 @initializer
 def kaiming_normal(
     mode: str = "fan_in",
-    nonlinearity: Activation = "leaky_relu",
+    nonlinearity: str | Activation = "leaky_relu",
     a: float = 0.0,
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -63,7 +60,8 @@ def kaiming_normal(
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852,
         eqs. 10, 14 and 15.
     """
-    scale = _kaiming_scale(nonlinearity, a, mode)
+    mode = check.choice("mode", mode, MODES)
+    scale = kaiming_scale(nonlinearity, a, mode)
     return variance_scaling(
         scale, mode, "normal", in_axis, out_axis, batch_axis, dtype, fans=fans
     )
@@ -72,7 +70,7 @@ def kaiming_normal(
 @initializer
 def kaiming_uniform(
     mode: str = "fan_in",
-    nonlinearity: Activation = "leaky_relu",
+    nonlinearity: str | Activation = "leaky_relu",
     a: float = 0.0,
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -94,7 +92,8 @@ def kaiming_uniform(
     References:
         He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, arXiv:1502.01852.
     """
-    scale = _kaiming_scale(nonlinearity, a, mode)
+    mode = check.choice("mode", mode, MODES)
+    scale = kaiming_scale(nonlinearity, a, mode)
     return variance_scaling(
         scale, mode, "uniform", in_axis, out_axis, batch_axis, dtype, fans=fans
     )
@@ -132,7 +131,13 @@ def xavier_normal(
         neural networks", AISTATS 2010, eq. 12.
     """
     return variance_scaling(
-        _squared(gain), "fan_avg", "normal", in_axis, out_axis, batch_axis, dtype,
+        _squared(gain),
+        "fan_avg",
+        "normal",
+        in_axis,
+        out_axis,
+        batch_axis,
+        dtype,
         fans=fans,
     )
 
@@ -162,7 +167,13 @@ def xavier_uniform(
         neural networks", AISTATS 2010, eq. 16.
     """
     return variance_scaling(
-        _squared(gain), "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype,
+        _squared(gain),
+        "fan_avg",
+        "uniform",
+        in_axis,
+        out_axis,
+        batch_axis,
+        dtype,
         fans=fans,
     )
 
@@ -212,12 +223,6 @@ def torch_bias(fan_in: float, dtype: DType = None) -> Initializer:
     """
     bound = 1 / math.sqrt(check.number("fan_in", fan_in, above=0))
     return uniform_between(-bound, bound, dtype)
-
-
-def _kaiming_scale(nonlinearity: Activation, a: float, mode: str) -> float:
-    mode = check.choice("mode", mode, MODES)
-    # gain √2 squares to 2.0000000000000004: one rounding to 15 digits undoes it
-    return float(f"{kaiming_gain(nonlinearity, a, mode) ** 2:.15g}")
 
 
 def _squared(gain: Real) -> Any:

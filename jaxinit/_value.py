@@ -30,7 +30,7 @@ FACTORIES: dict[str, Callable[..., Any]] = {}  # name in a configuration -> fact
 class Value:
     """What a factory made, equal to whatever the same call makes again."""
 
-    __slots__ = ("_arguments", "_factory", "_hash", "_made", "_traced", "__weakref__")
+    __slots__ = ("__weakref__", "_arguments", "_factory", "_hash", "_made", "_traced")
 
     _arguments: dict[str, Any]
     _factory: Callable[..., Any]
@@ -69,9 +69,7 @@ class Value:
             return NotImplemented
         if self._traced or other._traced or self._hash != other._hash:
             return False
-        return (
-            self._factory is other._factory and self._arguments == other._arguments
-        )
+        return self._factory is other._factory and self._arguments == other._arguments
 
     def __hash__(self) -> int:
         return self._hash
@@ -156,7 +154,9 @@ def is_factory(value: object) -> bool:
 def to_config(value: Any) -> Any:
     """A value as plain JSON: {"name": factory, argument: ...}, defaults left out."""
     if isinstance(value, Value):
-        given = {n: to_config(v) for n, v, default, _ in value._written() if not default}
+        given = {
+            n: to_config(v) for n, v, default, _ in value._written() if not default
+        }
         return {"name": value.name, **given}
     if isinstance(value, tuple):
         return [to_config(item) for item in value]
@@ -212,7 +212,7 @@ def _plain(name: str, value: Any) -> Any:
         value = np.asarray(value).tolist()
     if isinstance(value, (list, tuple)):
         return tuple(_plain(f"{name}[{i}]", item) for i, item in enumerate(value))
-    if value != value:  # noqa: PLR0124
+    if value != value:
         raise ValueError(f"{name} must not be NaN")
     try:
         hash(value)

@@ -16,7 +16,7 @@ from jaxinit import _checks as check
 from jaxinit._checks import Axes, DType, Real, Shape
 from jaxinit._distributions import disk, standard_normal, truncated_disk
 from jaxinit._fans import Fans, resolve
-from jaxinit._initializer import Init, Initializer, Law, LawOf, initializer
+from jaxinit._initializer import Init, Law, LawOf, initializer
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")

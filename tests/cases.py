@@ -62,7 +62,6 @@ def _cut(std: float) -> Any:
 GELU = 1.0 / math.sqrt(1 / 3 + 1 / (2 * math.pi * math.sqrt(3)))  # the forward gain
 
 
-
 CASES = [
     # the law
     Case(

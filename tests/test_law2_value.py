@@ -68,19 +68,22 @@ def test_it_does_not_change():
     with pytest.raises(AttributeError, match="does not change"):
         del init._arguments
     with pytest.raises(TypeError):
-        init.arguments["stddev"] = 1
+        init.arguments["stddev"] = 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (jaxinit.he_normal(), jaxinit.variance_scaling(2, "fan_in", "truncated_normal")),
+        (
+            jaxinit.he_normal(),
+            jaxinit.variance_scaling(2, "fan_in", "truncated_normal"),
+        ),
         (jaxinit.normal(1), jaxinit.normal(1.0)),
         (jaxinit.normal(np.float32(0.5)), jaxinit.normal(stddev=0.5)),
         (jaxinit.normal(jnp.array(0.5)), jaxinit.normal(np.array(0.5))),
         (jaxinit.normal(1.0, np.float32), jaxinit.normal(1.0, "float32")),
         (jaxinit.normal(1.0, jnp.bfloat16), jaxinit.normal(1.0, "bfloat16")),
-        (jaxinit.he_normal([0, 1], 2), jaxinit.he_normal((0, 1), np.int64(2))),
+        (jaxinit.he_normal([0, 1], 2), jaxinit.he_normal((0, 1), np.int64(2))),  # type: ignore[arg-type]
         (jaxinit.constant(np.ones(2)), jaxinit.constant([1, 1])),
         (jaxinit.glorot_uniform(), jaxinit.xavier_uniform()),
         (jaxinit.kaiming_normal(), jaxinit.kaiming_normal("fan_in", "relu")),
@@ -271,4 +274,4 @@ def test_what_has_no_configuration():
     with pytest.raises(TypeError, match="has no configuration"):
         jaxinit.to_config(theirs)
     with pytest.raises(TypeError, match="to_config takes an initializer"):
-        jaxinit.to_config("normal")
+        jaxinit.to_config("normal")  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ jnn = jax.nn.initializers
 
 def both(case: Case, key, shape, dtype) -> tuple[bytes, bytes]:
     """Our bits, and those of JAX under jit."""
-    theirs = jax.jit(lambda k: case.jax(k, shape, dtype))(fresh(key))
+    assert case.jax is not None
+    theirs = jax.jit(case.jax, static_argnums=(1, 2))(fresh(key), shape, dtype)
     return bits(case.init(fresh(key), shape, dtype)), bits(theirs)
 
 

@@ -32,7 +32,8 @@ def test_rounded_once(case, key):
         wide = case.init(fresh(key), case.small, jnp.float32)
         rounded = [wide.astype(dtype) for dtype in NARROW]
         return rounded, [
-            case.init(k, case.small, dtype) for k, dtype in zip(keys, NARROW, strict=True)
+            case.init(k, case.small, dtype)
+            for k, dtype in zip(keys, NARROW, strict=True)
         ]
 
     law = case.init.law(case.small)
@@ -56,8 +57,8 @@ def test_bfloat16_is_not_biased(key):
     """JAX's bfloat16 normals have 128 values and a mean of -0.011 σ; ours do not."""
     n = 2**20
     ours = np.asarray(jaxinit.normal(1.0)(fresh(key), (n,), "bfloat16"), np.float64)
-    theirs = jax.random.normal(fresh(key), (n,), "bfloat16")
-    theirs = np.asarray(theirs, np.float64)
+    jaxs = jax.random.normal(fresh(key), (n,), "bfloat16")
+    theirs = np.asarray(jaxs, np.float64)
     assert abs(ours.mean()) < 5 / np.sqrt(n)
     assert abs(theirs.mean()) > 5 / np.sqrt(n)
     assert len(np.unique(ours)) > 1000 > len(np.unique(theirs))

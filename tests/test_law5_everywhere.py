@@ -71,7 +71,7 @@ def test_out_sharding_without_a_mesh_is_refused(key):
     with pytest.raises(ValueError, match="needs a mesh"):
         jaxinit.he_normal()(key, (8, 4), None, PartitionSpec("x"))
     with pytest.raises(TypeError, match="out_sharding must be"):
-        jaxinit.he_normal()(key, (8, 4), None, "x")
+        jaxinit.he_normal()(key, (8, 4), None, "x")  # type: ignore[arg-type]
 
 
 def test_sparse_by_key_alone(key):

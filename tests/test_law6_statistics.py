@@ -102,7 +102,9 @@ def test_complex_entries_are_circular(case):
 
 @pytest.mark.parametrize("mode", ["normal", "truncated_normal", "uniform"])
 def test_the_modulus_of_complex_entries(mode):
-    init = jaxinit.variance_scaling(1.0, "fan_in", mode, fans=jaxinit.Fans.explicit(1, 1))
+    init = jaxinit.variance_scaling(
+        1.0, "fan_in", mode, fans=jaxinit.Fans.explicit(1, 1)
+    )
     z = np.asarray(init(jax.random.key(5), (2**16,), "complex64"))
     cut = 1 - math.exp(-4)
     cdf = {

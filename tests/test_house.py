@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house: imports point down, names are listed, documented and tested."""
+
+import ast
+import doctest
+import inspect
+import pathlib
+import tomllib
+
+import jax
+import pytest
+
+import jaxinit
+from tests.cases import CASES
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = pathlib.Path(jaxinit.__file__).parent
+FILES = sorted(PACKAGE.glob("*.py"))
+
+FLOORS = [
+    {"_checks", "_quadrature", "_threefry"},
+    {"_value"},
+    {"_fans", "_gains", "_haar", "_initializer"},
+    {"_distributions"},
+    {"_constants", "_orthogonal", "_sparse", "_truncated", "_variance_scaling"},
+    {"_presets", "_torch"},
+    {"_combinators", "_registry"},
+    {"_demo"},
+    {"_cli"},
+    {"__init__", "__main__"},
+]
+FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
+GUESTS = {"_cli": {"rich"}, "_demo": {"flax", "matplotlib", "optax", "rich", "sklearn"}}
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Every module that a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            found.add(node.module or "")
+            if node.module == "jaxinit":
+                found |= {f"jaxinit.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_imports_point_down(path):
+    ours = {name for name in imports(path) if name.startswith("jaxinit.")}
+    rooms = {name.split(".")[1] for name in ours}
+    above = {r for r in rooms if r in FLOOR and FLOOR[r] >= FLOOR[path.stem]}
+    assert not above
+    assert rooms <= set(FLOOR) or path.stem == "__main__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_core_needs_jax_and_numpy_alone(path):
+    import sys
+
+    roots = {name.split(".")[0] for name in imports(path)} - {"jaxinit"}
+    guests = roots - set(sys.stdlib_module_names)
+    assert guests <= {"jax", "numpy"} | GUESTS.get(path.stem, set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_public_interfaces_of_jax(path):
+    assert not [name for name in imports(path) if name.startswith("jax._src")]
+    assert "_src" not in path.read_text()
+
+
+def test_the_public_names_are_sorted_and_real():
+    assert jaxinit.__all__ == sorted(jaxinit.__all__)
+    assert all(hasattr(jaxinit, name) for name in jaxinit.__all__)
+    public = {name for name in vars(jaxinit) if not name.startswith("_")}
+    assert public == set(jaxinit.__all__)
+
+
+def test_every_public_initializer_has_a_case():
+    covered = {name for case in CASES for name in case.names}
+    assert covered == set(jaxinit.available()) & set(jaxinit.__all__)
+    assert covered == {name for name in jaxinit.available() if ":" not in name}
+
+
+def test_the_version_is_that_of_the_changelog():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def documented() -> list[tuple[str, str]]:
+    """Every public name with its docstring, those of the methods too."""
+    found = []
+    for name in jaxinit.__all__:
+        thing = getattr(jaxinit, name)
+        if isinstance(thing, jaxinit.Initializer):
+            continue  # zeros and ones: values of constant
+        found.append((name, inspect.getdoc(thing) or ""))
+        if inspect.isclass(thing):
+            methods = inspect.getmembers(thing, inspect.isfunction)
+            found += [
+                (f"{name}.{method}", inspect.getdoc(function) or "")
+                for method, function in methods
+                if not method.startswith("_") and hasattr(function, "__wrapped__")
+            ]
+    return found
+
+
+@pytest.mark.parametrize(("name", "text"), documented(), ids=lambda x: x.split("\n")[0])
+def test_every_docstring_says_what_in_one_line(name, text):
+    first, *rest = text.split("\n")
+    assert first.endswith((".", ")")) and len(first) < 88
+    assert not rest or rest[0] == ""
+
+
+EXAMPLES = [(n, t) for n, t in documented() if "." not in n and n != "Law"]
+
+
+@pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=lambda x: x.split("\n")[0])
+def test_every_example_holds(name, text, capsys):
+    assert ">>>" in text and "SKIP" not in text
+    with jax.debug_key_reuse(False):
+        case = doctest.DocTestParser().get_doctest(
+            text, {"__name__": name}, name, None, 0
+        )
+        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(case)
+    assert result.attempted > 0
+    assert result.failed == 0, capsys.readouterr().out
+
+
+def test_a_wrong_example_is_found(capsys):
+    case = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert doctest.DocTestRunner().run(case).failed == 1
+    assert "Expected" in capsys.readouterr().out

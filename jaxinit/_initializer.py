@@ -104,7 +104,7 @@ class Initializer(Value):
             raise
 
     def law(self, shape: Any) -> Law:
-        """The mean, standard deviation and bounds of the entries of such an array.
+        """The mean, standard deviation and bounds of the real entries of such an array.
 
         Example:
             >>> import jaxinit

@@ -42,12 +42,19 @@ def is_traced(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def is_typed(value: Any) -> bool:
+    """Whether an array holds typed PRNG keys."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(
+        value.dtype, jax.dtypes.prng_key
+    )
+
+
 def is_key(value: object) -> bool:
     """Whether a value is a PRNG key, typed or legacy (uint32 words)."""
     if not isinstance(value, (np.ndarray, jax.Array)):
         return False
-    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-    return typed or (value.dtype == np.uint32 and value.shape[-1:] in ((2,), (4,)))
+    legacy = value.dtype == np.uint32 and value.shape[-1:] in ((2,), (4,))
+    return legacy or is_typed(value)
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
@@ -182,17 +189,21 @@ def shape(value: object) -> Shape:
 
 
 def key(value: Any) -> jax.Array:
-    """One PRNG key, typed; a legacy key (uint32 words) is wrapped."""
+    """One PRNG key, typed or legacy."""
     if not is_key(value):
         kind = f"an array of {value.dtype}" if hasattr(value, "dtype") else repr(value)
         raise TypeError(
             f"key must be a JAX PRNG key, got {kind}; make one by jax.random.key(0)"
         )
-    if not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        value = jax.random.wrap_key_data(jnp.asarray(value))
-    if value.shape != ():
+    shape = value.shape if is_typed(value) else value.shape[:-1]
+    if shape != ():
         raise TypeError(
-            f"key must be a single key, got keys of shape {value.shape}; map over "
-            "them with jax.vmap"
+            f"key must be a single key, got keys of shape {shape}; map over them with "
+            "jax.vmap"
         )
     return value
+
+
+def typed_key(value: Any) -> jax.Array:
+    """A key whose legacy words, if it is made of them, are wrapped."""
+    return value if is_typed(value) else jax.random.wrap_key_data(value)

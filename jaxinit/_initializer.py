@@ -215,7 +215,7 @@ def _drawn(
         narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
         body, _ = init._made
         array = body(
-            fast_key(key),
+            fast_key(check.typed_key(key)),
             shape,
             np.dtype(np.float32) if narrow else dtype,
         )

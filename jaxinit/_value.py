@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxinit import _checks as check
@@ -208,7 +207,9 @@ def _plain(name: str, value: Any) -> Any:
         return check.dtype_name(name, value)
     if check.is_traced(value):
         return value
-    if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not _typed(value):
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)) and not (
+        check.is_typed(value)
+    ):
         value = np.asarray(value).tolist()
     if isinstance(value, (list, tuple)):
         return tuple(_plain(f"{name}[{i}]", item) for i, item in enumerate(value))
@@ -221,10 +222,6 @@ def _plain(name: str, value: Any) -> Any:
             f"{name} must be a plain value that can be hashed, got {value!r}"
         ) from None
     return value
-
-
-def _typed(value: Any) -> bool:
-    return bool(jnp.issubdtype(value.dtype, jax.dtypes.prng_key))
 
 
 def _leaves(values: Any) -> Iterator[Any]:

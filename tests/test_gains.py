@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 from scipy import special
 
 import jaxinit
-from jaxinit._gains import ACTIVATIONS, kaiming_gain
+from jaxinit._gains import ACTIVATIONS, kaiming_scale
 from jaxinit._quadrature import gaussian_mean
 
 DATA = pathlib.Path(__file__).parent / "data" / "gains.json"
@@ -522,19 +522,19 @@ MODES = ("fan_in", "fan_avg", "fan_geo_avg", "fan_out")
 @pytest.mark.parametrize("mode", MODES)
 def test_kaiming(mode):
     direction = "backward" if mode == "fan_out" else "forward"
-    assert kaiming_gain("leaky_relu", 0.0, mode) == pytest.approx(math.sqrt(2))
-    assert kaiming_gain("leaky_relu", 3, mode) == pytest.approx(math.sqrt(0.2))
-    assert kaiming_gain("tanh", 0.0, mode) == 5 / 3
-    assert kaiming_gain(jnp.tanh, 0.0, mode) == jaxinit.gain("tanh", direction)
-    assert kaiming_gain("gelu", 0.0, mode) == jaxinit.gain("gelu", direction)
+    assert kaiming_scale("leaky_relu", 0.0, mode) == 2.0
+    assert kaiming_scale("leaky_relu", 3, mode) == pytest.approx(0.2)
+    assert kaiming_scale("tanh", 0.0, mode) == pytest.approx(25 / 9)
+    assert kaiming_scale(jnp.tanh, 0.0, mode) == jaxinit.gain("tanh", direction) ** 2
+    assert kaiming_scale("gelu", 0.0, mode) == jaxinit.gain("gelu", direction) ** 2
 
 
 def test_kaiming_refuses():
     with pytest.raises(ValueError, match=r"a must be 0 for 'relu', got 0\.1; it"):
-        kaiming_gain("relu", 0.1, "fan_in")
+        kaiming_scale("relu", 0.1, "fan_in")
     with pytest.raises(ValueError, match=r"nonlinearity 'geluu' .*did you mean 'gelu'"):
-        kaiming_gain("geluu", 0.0, "fan_in")
+        kaiming_scale("geluu", 0.0, "fan_in")
     with pytest.raises(TypeError, match="nonlinearity must be a name or a callable"):
-        kaiming_gain(3, 0.0, "fan_in")  # type: ignore[arg-type]
+        kaiming_scale(3, 0.0, "fan_in")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a must be a finite number, got nan"):
-        kaiming_gain("leaky_relu", math.nan, "fan_in")
+        kaiming_scale("leaky_relu", math.nan, "fan_in")

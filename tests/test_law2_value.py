@@ -275,3 +275,13 @@ def test_what_has_no_configuration():
         jaxinit.to_config(theirs)
     with pytest.raises(TypeError, match="to_config takes an initializer"):
         jaxinit.to_config("normal")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+def test_a_call_is_one_compiled_program(make):
+    """The call's trace is one equation, the jitted draw; nothing runs beside it."""
+    trace = jax.make_jaxpr(lambda k: jaxinit.he_normal()(k, (8, 8)))(make(0))
+    assert [str(equation.primitive) for equation in trace.eqns] == ["jit"]
+    theirs = jax.nn.initializers.he_normal()
+    trace = jax.make_jaxpr(lambda k: theirs(k, (8, 8)))(make(0))
+    assert len(trace.eqns) > 1

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import jaxinit
-from jaxinit import Fans, Law, _cli, _demo
-from jaxinit._cli import main, read_call
+from jaxinit import Fans, Law, _cli, _demo, _digits, _show
+from jaxinit._cli import main
+from jaxinit._show import read_call
 
 OWN = [name for name in jaxinit.available() if ":" not in name]
 
@@ -296,7 +297,7 @@ def test_show_of_an_initializer_without_a_law(capsys, monkeypatch):
 
         return init
 
-    monkeypatch.setattr(_cli, "read_call", lambda text: laplace())
+    monkeypatch.setattr(_show, "read_call", lambda text: laplace())
     text = printed(capsys, "show", "laplace", "--shape", "40,40")
     assert "measured" in text
     assert "wanted" not in text
@@ -312,17 +313,17 @@ def gaussian():
 
 
 def test_z_scores_accept_the_law_and_reject_its_neighbours(gaussian):
-    right = _cli.z_scores(gaussian, Law(0.0, 1.0))
+    right = _show.z_scores(gaussian, Law(0.0, 1.0))
     assert max(map(abs, right.values())) < 4.5
     # 2¹⁶ entries: 0.03 is 7.7 standard errors of the mean, 10.9 of the deviation
-    assert abs(_cli.z_scores(gaussian, Law(0.03, 1.0))["mean"]) > 4.5
-    assert abs(_cli.z_scores(gaussian, Law(0.0, 1.03))["standard deviation"]) > 4.5
+    assert abs(_show.z_scores(gaussian, Law(0.03, 1.0))["mean"]) > 4.5
+    assert abs(_show.z_scores(gaussian, Law(0.0, 1.03))["standard deviation"]) > 4.5
 
 
 def test_z_scores_are_standard_normal():
     rng = np.random.default_rng(1)
     law = Law(0.5, 1 / math.sqrt(12))
-    draws = [_cli.z_scores(rng.random(1000), law) for _ in range(400)]
+    draws = [_show.z_scores(rng.random(1000), law) for _ in range(400)]
     for name in ("mean", "standard deviation"):
         z = np.array([draw[name] for draw in draws])
         assert abs(z.mean()) < 5 / math.sqrt(z.size)
@@ -330,13 +331,13 @@ def test_z_scores_are_standard_normal():
 
 
 def test_z_scores_of_a_constant():
-    assert _cli.z_scores(np.ones(5), Law(1.0, 0.0)) == {}
+    assert _show.z_scores(np.ones(5), Law(1.0, 0.0)) == {}
 
 
 def test_histogram_counts_and_marks(gaussian):
-    rows = rows_of("\n".join(_cli.histogram(gaussian, Law(0.0, 1.0))))
+    rows = rows_of("\n".join(_show.histogram(gaussian, Law(0.0, 1.0))))
     starts = [float(start) for start, _, _ in rows]
-    assert len(rows) == _cli.ROWS
+    assert len(rows) == _show.ROWS
     assert sum(count for _, count, _ in rows) == gaussian.size
     width = starts[1] - starts[0]
     marked = {
@@ -351,19 +352,19 @@ def test_histogram_counts_and_marks(gaussian):
 
 
 def test_histogram_bars_grow_with_the_counts(gaussian):
-    lines = list(_cli.histogram(gaussian))
+    lines = list(_show.histogram(gaussian))
     counts = [count for _, count, _ in rows_of("\n".join(lines))]
     eighths = [
         sum(8 if c == "█" else "▏▎▍▌▋▊▉".find(c) + 1 for c in line) for line in lines
     ]
-    full = 8 * _cli.BAR
+    full = 8 * _show.BAR
     wanted = [math.ceil(full * count / max(counts)) for count in counts]
     assert eighths == wanted
 
 
 def test_histogram_of_few_values_and_of_no_numbers():
     entries = np.array([0.0, 2.0, 2.0, np.nan, np.inf])
-    assert [row[:2] for row in rows_of("\n".join(_cli.histogram(entries)))] == [
+    assert [row[:2] for row in rows_of("\n".join(_show.histogram(entries)))] == [
         ("0", 1),
         ("2", 2),
         ("not finite", 2),
@@ -407,7 +408,8 @@ def test_the_demo_names_the_package_that_is_missing(monkeypatch, package):
     for module in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "jaxinit._demo")
+    for module in ("jaxinit._demo", "jaxinit._digits"):
+        monkeypatch.delitem(sys.modules, module)
     with pytest.raises(
         SystemExit, match=rf"no {package}.*pip install \"jaxinit\[demo\]"
     ):
@@ -416,15 +418,15 @@ def test_the_demo_names_the_package_that_is_missing(monkeypatch, package):
 
 # the demo
 
-SMALL = _demo.Settings(depth=3, width=32, epochs=6)
+SMALL = _digits.Settings(depth=3, width=32, epochs=6)
 
 
 @pytest.fixture(scope="module")
 def small():
     """The runs of SMALL, and all that was reported on the way."""
-    starts: list[dict[str, _demo.Signal]] = []
+    starts: list[dict[str, _digits.Signal]] = []
     epochs: list[tuple[str, int, float]] = []
-    runs = _demo.run_demo(
+    runs = _digits.run_demo(
         SMALL, on_start=starts.append, on_epoch=lambda *args: epochs.append(args)
     )
     return runs, starts, epochs
@@ -434,14 +436,14 @@ def test_demo_reports_as_it_goes(small):
     runs, starts, epochs = small
     assert starts == [{name: run.signal for name, run in runs.items()}]
     assert [args[:2] for args in epochs] == [
-        (name, epoch) for name in _demo.SCHEMES for epoch in range(1, 7)
+        (name, epoch) for name in _digits.SCHEMES for epoch in range(1, 7)
     ]
     for name, run in runs.items():
         assert run.losses.shape == (6, 12)
         means = [loss for n, _, loss in epochs if n == name]
         np.testing.assert_allclose(means, run.losses.mean(axis=1), rtol=1e-6)
         assert run.final_loss == means[-1] < means[0]
-        assert run.accuracy > 2 / _demo.CLASSES  # a guess has 0.1 ± 0.02
+        assert run.accuracy > 2 / _digits.CLASSES  # a guess has 0.1 ± 0.02
 
 
 def test_demo_prints_trains_and_draws(capsys, tmp_path, small):
@@ -480,9 +482,11 @@ def test_demo_on_a_terminal_has_progress_bars(capsys, tmp_path, monkeypatch, sma
 
 
 def test_signal_is_that_of_the_forward_pass(small):
-    images = _demo.load(SMALL.seed).images
-    for name, init in _demo.SCHEMES.items():
-        variables = _demo.Network(SMALL, init).lazy_init(jax.random.key(0), images[:1])
+    images = _digits.load(SMALL.seed).images
+    for name, init in _digits.SCHEMES.items():
+        variables = _digits.Network(SMALL, init).lazy_init(
+            jax.random.key(0), images[:1]
+        )
         x, std, rms = images.astype(np.float64), [], []
         for layer in range(SMALL.depth):
             kernel = np.asarray(variables["params"][f"Dense_{layer}"]["kernel"])
@@ -495,15 +499,15 @@ def test_signal_is_that_of_the_forward_pass(small):
 
 
 def test_theory_halves_the_square_under_xavier_and_keeps_it_under_he(small):
-    square = np.mean(_demo.load(SMALL.seed).images ** 2)
-    xavier, he = (small[0][name].signal.theory for name in _demo.SCHEMES)
+    square = np.mean(_digits.load(SMALL.seed).images ** 2)
+    xavier, he = (small[0][name].signal.theory for name in _digits.SCHEMES)
     np.testing.assert_allclose(xavier[1:] / xavier[:-1], math.sqrt(1 / 2), rtol=1e-6)
     np.testing.assert_allclose(xavier[0] ** 2, square * 64 / (64 + 32), rtol=1e-6)
     np.testing.assert_allclose(he, np.sqrt(square), rtol=1e-6)
 
 
 def test_digits_are_standardised_by_the_training_images_alone():
-    data = _demo.load(3)
+    data = _digits.load(3)
     assert (len(data.images), len(data.test_images)) == (1500, 297)
     touched = data.images.std(axis=0) > 0
     np.testing.assert_allclose(data.images.mean(axis=0), 0, atol=1e-5)
@@ -513,8 +517,8 @@ def test_digits_are_standardised_by_the_training_images_alone():
 
 
 def run_ending_at(loss):
-    signal = _demo.Signal(*(np.ones(2) for _ in range(3)))
-    return _demo.Run(signal, np.array([[2.4, 2.3], [loss, loss]]), 0.5)
+    signal = _digits.Signal(*(np.ones(2) for _ in range(3)))
+    return _digits.Run(signal, np.array([[2.4, 2.3], [loss, loss]]), 0.5)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,17 @@ FLOORS = [
     {"_constants", "_orthogonal", "_sparse", "_truncated", "_variance_scaling"},
     {"_presets", "_torch"},
     {"_combinators", "_registry"},
+    {"_digits", "_show"},
     {"_demo"},
     {"_cli"},
     {"__init__", "__main__"},
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
-GUESTS = {"_cli": {"rich"}, "_demo": {"flax", "matplotlib", "optax", "rich", "sklearn"}}
+GUESTS = {
+    "_cli": {"rich"},
+    "_demo": {"matplotlib", "rich"},
+    "_digits": {"flax", "optax", "sklearn"},
+}
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -63,6 +68,11 @@ def test_the_core_needs_jax_and_numpy_alone(path):
     roots = {name.split(".")[0] for name in imports(path)} - {"jaxinit"}
     guests = roots - set(sys.stdlib_module_names)
     assert guests <= {"jax", "numpy"} | GUESTS.get(path.stem, set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_short_enough_to_read(path):
+    assert len(path.read_text().splitlines()) <= 330
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -87,16 +87,14 @@ class Initializer(Value):
                 the family does not define.
         """
         try:
-            shape = check.shape(shape)
-            if dtype is None:
-                dtype = self._arguments.get("dtype")
-            dtype = _canonical(dtype)
-            if key is None and self._ignores_key(shape):
-                key = jax.random.key(0)
-            key = check.key(key)
+            if type(shape) is not tuple or not {int}.issuperset(map(type, shape)):
+                shape = check.shape(shape)
+            if key is not None and not hasattr(key, "dtype"):
+                check.key(key)
             if self._traced:
-                return _drawn(self, key, shape, dtype, out_sharding)
-            return _program(self, shape, dtype, out_sharding)(key)
+                return _drawn(self, key, shape, _canonical(self, dtype), out_sharding)
+            x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+            return _program(self, shape, dtype, out_sharding, x64)(key)
         except Exception as error:
             text = error.args[0] if error.args else None
             if isinstance(text, str):
@@ -127,10 +125,6 @@ class Initializer(Value):
     def _law(self, shape: Shape) -> Law | None:
         _, law = self._made
         return law(shape) if self.states_law else None
-
-    def _ignores_key(self, shape: Shape) -> bool:
-        law = self._law(shape)
-        return law is not None and not law.random
 
 
 def initializer(
@@ -187,6 +181,14 @@ def callee(name: str, value: Any) -> Callable[..., jax.Array]:
 
 @functools.lru_cache(maxsize=4096)
 def _program(
+    init: Initializer, shape: Shape, dtype: DType, out_sharding: OutSharding, x64: bool
+) -> Callable[[Any], jax.Array]:
+    """The compiled draw, found by what the caller wrote: a call costs one look."""
+    return _compiled(init, check.shape(shape), _canonical(init, dtype), out_sharding)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(
     init: Initializer, shape: Shape, dtype: np.dtype[Any], out_sharding: OutSharding
 ) -> Callable[[Any], jax.Array]:
     """The compiled draw; equal initializers find the same one."""
@@ -208,6 +210,9 @@ def _drawn(
     law = init._law(shape)
     if law is not None:
         _fits(law, dtype)
+    if key is None and law is not None and not law.random:
+        key = jax.random.key(0)  # never looked at
+    key = check.key(key)
 
     def draw(key: Any) -> jax.Array:
         if 0 in shape:
@@ -251,24 +256,19 @@ def _placed(
     return jax.lax.with_sharding_constraint(draw(key), out_sharding)
 
 
-@functools.lru_cache(maxsize=256)
-def _canonical_in(dtype: DType, x64: bool) -> np.dtype[Any]:
+def _canonical(init: Initializer, dtype: DType) -> np.dtype[Any]:
+    """The dtype to draw in: the call's, the factory's or JAX's default float."""
+    if dtype is None:
+        dtype = init.arguments.get("dtype")
     if dtype is None:
         return jax.dtypes.canonicalize_dtype(np.float64)
     asked = jnp.dtype(check.dtype_name("dtype", dtype))
-    if jnp.issubdtype(asked, jnp.integer) or jnp.issubdtype(asked, jnp.bool_):
-        return jax.dtypes.canonicalize_dtype(asked)
-    return asked if asked.itemsize < 8 else jax.dtypes.canonicalize_dtype(asked)
-
-
-def _canonical(dtype: DType) -> np.dtype[Any]:
-    canonical = _canonical_in(dtype, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-    if dtype is not None and jnp.dtype(dtype) != canonical:
+    canonical = jax.dtypes.canonicalize_dtype(asked) if asked.itemsize >= 8 else asked
+    if asked != canonical:
         warnings.warn(
-            f"dtype {jnp.dtype(dtype).name} needs jax_enable_x64; drawing "
-            f"{canonical.name} instead",
+            f"dtype {asked.name} needs jax_enable_x64, and {canonical.name} is drawn",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return canonical
 

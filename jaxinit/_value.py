@@ -23,6 +23,7 @@ P = ParamSpec("P")
 V = TypeVar("V", bound="Value")
 
 PACKAGE = __name__.partition(".")[0]
+SIMPLE = {int, float, str, bool, type(None)}
 FACTORIES: dict[str, Callable[..., Any]] = {}  # name in a configuration -> factory
 
 
@@ -128,8 +129,7 @@ def built(
                 f"needs a name; replace *{parameter.name} by named arguments"
             )
 
-    @functools.wraps(function)
-    def factory(*args: P.args, **kwargs: P.kwargs) -> V:
+    def make(*args: P.args, **kwargs: P.kwargs) -> V:
         _refuse_a_call_for_an_array(function.__qualname__, args)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -137,6 +137,14 @@ def built(
             arguments = {n: _plain(n, v) for n, v in bound.arguments.items()}
             made = function(**arguments)  # type: ignore[call-arg]
             return made if isinstance(made, Value) else kind(factory, arguments, made)  # type: ignore[return-value]
+
+    remembered = functools.lru_cache(maxsize=256, typed=True)(make)
+
+    @functools.wraps(function)
+    def factory(*args: P.args, **kwargs: P.kwargs) -> V:
+        if SIMPLE.issuperset(map(type, (*args, *kwargs.values()))):
+            return remembered(*args, **kwargs)  # values do not change: one will do
+        return make(*args, **kwargs)
 
     if factory.__module__.startswith(f"{PACKAGE}._"):
         factory.__module__ = PACKAGE  # the one public path of a public name

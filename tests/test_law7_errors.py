@@ -195,7 +195,7 @@ def test_shapes_of_real_programs_pass(key):
     [
         (0, "key must be a JAX PRNG key, got 0; make one by jax.random.key(0)"),
         (None, "key must be a JAX PRNG key, got None"),
-        (np.ones(2), "got an array of float64"),
+        (np.ones(2), "got an array of float32"),
         (jnp.ones(2), "got an array of float32"),
         (jnp.ones((), int), "got an array of int32"),
         (

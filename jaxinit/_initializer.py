@@ -251,6 +251,8 @@ def _placed(
             "under jax.set_mesh(mesh)"
         )
     if explicit := mesh.explicit_axes:
+        if jax.sharding.get_abstract_mesh().empty:  # called outside jax.set_mesh
+            return jax.jit(draw, out_shardings=out_sharding)(key)
         place = jax.sharding.auto_axes(draw, axes=explicit, out_sharding=out_sharding)
         return place(key)
     return jax.lax.with_sharding_constraint(draw(key), out_sharding)

@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 import pytest
 
+jax.config.update("jax_num_cpu_devices", 8)  # for the meshes of law 5
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

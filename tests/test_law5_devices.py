@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Law 5 on many devices: the same bits, each shard drawn where it lives."""
+
+import hashlib
+import json
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxinit
+from tests.helpers import bits, fresh
+
+COLLECTIVE = re.compile(
+    r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)[a-z-]*\("
+)
+MIB = 2**20
+
+SAMPLING = [
+    jaxinit.he_normal(),
+    jaxinit.glorot_uniform(),
+    jaxinit.kaiming_normal("fan_out", "relu"),
+    jaxinit.truncated_normal(0.02),
+    jaxinit.truncated_normal(1.0, lower=8.0, upper=9.0),
+    jaxinit.uniform_between(-1.0, 2.0),
+    jaxinit.stacked(jaxinit.lecun_normal()),
+    jaxinit.constant(0.5),
+]
+MESHES = {
+    "8": ((8,), ("x",), PartitionSpec("x", None)),
+    "4x2": ((4, 2), ("x", "y"), PartitionSpec("x", "y")),
+    "2x4": ((2, 4), ("x", "y"), PartitionSpec(None, ("x", "y"))),
+    "1x8": ((1, 8), ("x", "y"), PartitionSpec("y")),
+    "replicated": ((8,), ("x",), PartitionSpec()),
+}
+SHAPE = (64, 128)
+STACK = (8, 32, 64)
+
+
+def sharding(name: str, kind: str = "Auto") -> NamedSharding:
+    sizes, axes, spec = MESHES[name]
+    mesh = jax.make_mesh(sizes, axes, axis_types=(AxisType[kind],) * len(axes))
+    return NamedSharding(mesh, spec)
+
+
+def shape_of(init: jaxinit.Initializer) -> tuple[int, ...]:
+    return STACK if init.name == "stacked" else SHAPE
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("init", SAMPLING, ids=str)
+def test_the_same_bits_on_any_mesh(init, mesh, key):
+    where, shape = sharding(mesh), shape_of(init)
+    plain = init(fresh(key), shape)
+    placed = init(fresh(key), shape, None, where)
+    assert bits(placed) == bits(plain)
+    assert placed.sharding.is_equivalent_to(where, len(shape))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("init", SAMPLING[:3], ids=str)
+def test_no_collectives_and_no_memory_beside_the_shard(init, dtype, key):
+    """A shard of 2 MiB, drawn on each of 8 devices, and nothing else."""
+    where, shape = sharding("4x2"), (2048, 2048)
+    draw = jax.jit(lambda k: init(k, shape, dtype), out_shardings=where)
+    program = draw.lower(fresh(key)).compile()
+    assert not COLLECTIVE.search(program.as_text())
+    assert program.memory_analysis().temp_size_in_bytes <= MIB
+
+
+@pytest.mark.parametrize("init", SAMPLING, ids=str)
+def test_jit_out_shardings(init, key):
+    where, shape = sharding("4x2"), shape_of(init)
+    draw = jax.jit(lambda k: init(k, shape), out_shardings=where)
+    assert not COLLECTIVE.search(draw.lower(fresh(key)).compile().as_text())
+    assert bits(draw(fresh(key))) == bits(init(fresh(key), shape))
+
+
+def test_the_search_for_collectives_can_fail(key):
+    where = sharding("8")
+    ordered = jax.jit(
+        lambda k: jnp.sort(jax.random.normal(k, SHAPE), axis=0), out_shardings=where
+    )
+    assert COLLECTIVE.search(ordered.lower(fresh(key)).compile().as_text())
+
+
+@pytest.mark.parametrize("init", SAMPLING, ids=str)
+def test_explicit_sharding_mode(init, key):
+    where, shape = sharding("4x2", "Explicit"), shape_of(init)
+    plain = init(fresh(key), shape)
+    with jax.set_mesh(where.mesh):
+        placed = jax.jit(lambda k: init(k, shape, None, where.spec))(fresh(key))
+    outside = init(fresh(key), shape, None, where)
+    for array in (placed, outside):
+        assert bits(array) == bits(plain)
+        assert array.sharding.is_equivalent_to(where, len(shape))
+
+
+def test_orthogonal_on_a_mesh_is_equal_to_rounding(key):
+    where = sharding("4x2")
+    plain = jaxinit.orthogonal()(fresh(key), SHAPE)
+    placed = jaxinit.orthogonal()(fresh(key), SHAPE, None, where)
+    chex.assert_trees_all_close(jax.device_get(placed), plain, atol=1e-5)
+
+
+def test_shard_map_over_keys(key):
+    """Eight devices, a key each: what vmap draws on one."""
+    mesh = sharding("8").mesh
+    keys = jax.random.split(fresh(key), 8)
+    init = jaxinit.he_normal()
+
+    def draw(keys: jax.Array) -> jax.Array:
+        return jax.vmap(lambda k: init(k, (16, 8)))(keys)
+
+    mapped = jax.shard_map(
+        draw, mesh=mesh, in_specs=PartitionSpec("x"), out_specs=PartitionSpec("x")
+    )
+    assert bits(jax.jit(mapped)(fresh(keys))) == bits(draw(fresh(keys)))
+
+
+PROCESS = """
+import hashlib, json, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+import numpy as np
+import jaxinit
+from jax.sharding import NamedSharding, PartitionSpec
+mesh = jax.make_mesh((4, 2), ("x", "y"))
+where = NamedSharding(mesh, PartitionSpec("x", "y"))
+words = {}
+for text in json.loads(sys.argv[3]):
+    init = eval(text, vars(jaxinit))
+    array = init(jax.random.key(20), (64, 128), None, where)
+    words[text] = {
+        str(shard.index): hashlib.sha256(np.asarray(shard.data).tobytes()).hexdigest()
+        for shard in array.addressable_shards
+    }
+print(json.dumps(words))
+"""
+
+
+def test_two_processes_draw_what_one_does(key):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    inits = [init for init in SAMPLING if init.name != "stacked"]
+    texts = json.dumps([repr(init) for init in inits])
+    root = pathlib.Path(jaxinit.__file__).parent.parent
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, address, str(i), texts],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    drawn = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    for init in inits:
+        plain = np.asarray(init(fresh(key), SHAPE))
+        where = sharding("4x2").devices_indices_map(SHAPE)
+        wanted = {
+            str(index): hashlib.sha256(plain[index].tobytes()).hexdigest()
+            for index in where.values()
+        }
+        halves = [process[repr(init)] for process in drawn]
+        assert {**halves[0], **halves[1]} == wanted
+        assert all(len(half) == 4 for half in halves)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ours, JAX's, PyTorch's and the plain fill of the same array, side by side.
+
+Each competitor runs in a process of its own; the processes take turns, and the figure
+is the median over the turns of each turn's median. A ratio above 1 means that jaxinit
+is faster (for `fill`: how many times the fill of the array jaxinit takes).
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+SAMPLING = ("he_normal", "kaiming_normal", "glorot_uniform", "truncated_normal")
+SIZES = ((64, 64), (1024, 1024), (4096, 4096), (8192, 8192))
+ORTHOGONAL = ((256, 256), (1024, 1024), (2048, 2048), (4096, 1024), (4096, 4096))
+
+
+class Worker:
+    """One competitor's process."""
+
+    def __init__(self, competitor: str) -> None:
+        self.competitor = competitor
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def ask(self, **request: Any) -> Any:
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.competitor} died at {request}")
+        return json.loads(line)
+
+
+def in_turns(workers: list[Worker], rounds: int, **request: Any) -> dict[str, float]:
+    """The median seconds of each competitor; `draw` gets the competitor's name."""
+    medians: dict[str, list[float]] = {worker.competitor: [] for worker in workers}
+    for _, worker in itertools.product(range(rounds), workers):
+        asked = dict(request)
+        if "draw" in asked:
+            asked["draw"] = [worker.competitor, *asked["draw"]]
+        else:
+            asked["competitor"] = worker.competitor
+        medians[worker.competitor].append(statistics.median(worker.ask(**asked)))
+    return {name: statistics.median(times) for name, times in medians.items()}
+
+
+def row(title: str, seconds: dict[str, float]) -> dict[str, Any]:
+    ours = seconds["jaxinit"]
+    return {
+        "case": title,
+        "milliseconds": {name: 1e3 * time for name, time in seconds.items()},
+        "faster than jax": seconds["jax"] / ours if "jax" in seconds else None,
+        "faster than torch": seconds["torch"] / ours if "torch" in seconds else None,
+        "times the fill": ours / seconds["fill"] if "fill" in seconds else None,
+    }
+
+
+def timings(workers: dict[str, Worker], quick: bool) -> list[dict[str, Any]]:
+    from benchmarks.worker import CASES
+
+    rounds = 3 if quick else 7
+    plan: list[tuple[str, tuple[int, int], str, bool]] = []
+    for case in SAMPLING:
+        sizes = ((4096, 4096),) if quick else SIZES
+        plan += [(case, size, "float32", False) for size in sizes]
+        if not quick or case == "he_normal":
+            plan.append((case, (4096, 4096), "bfloat16", False))
+        plan.append((case, (4096, 4096), "float32", True))
+    for size in ((1024, 1024),) if quick else ORTHOGONAL:
+        plan.append(("orthogonal", size, "float32", False))
+    rows = []
+    for case, size, dtype, keep in plan:
+        names = [*CASES[case], *([] if case == "orthogonal" else ["fill"])]
+        present = [workers[name] for name in names if name in workers]
+        seconds = in_turns(
+            present,
+            2 if size[0] * size[1] > 2**23 and case == "orthogonal" else rounds,
+            do="time",
+            draw=[case, size, dtype],
+            seconds=0.5,
+            keep=keep,
+        )
+        kept = ", all kept" if keep else ""
+        rows.append(row(f"{case} {size[0]}x{size[1]} {dtype}{kept}", seconds))
+        show(rows[-1])
+    return rows
+
+
+def others(workers: dict[str, Worker]) -> list[dict[str, Any]]:
+    pair = [workers["jaxinit"], workers["jax"]]
+    rows = [
+        row(
+            "he_normal()(key, (8, 8)) eagerly",
+            in_turns(pair, 5, do="eager", outer=False),
+        ),
+        row("the same under an outer jit", in_turns(pair, 5, do="eager", outer=True)),
+    ]
+    for count in (1, 75):
+        title = f"compile {count} he_normal in one jit"
+        request = {"do": "compile", "case": "he_normal", "count": count}
+        rows.append(row(title, in_turns(pair, 3, **request)))
+    for each in rows:
+        show(each)
+    for case, size in (("he_normal", (4096, 4096)), ("orthogonal", (2048, 2048))):
+        held = {
+            w.competitor: w.ask(
+                do="memory", competitor=w.competitor, case=case, shape=size
+            )
+            / 2**20
+            for w in pair
+        }
+        title = f"temporary memory of {case} {size[0]}x{size[1]}, MiB"
+        rows.append({"case": title, "MiB": held})
+        print(f"{title:<52}" + "".join(f"  {n} {v:.1f}" for n, v in held.items()))
+    return rows
+
+
+def show(each: dict[str, Any]) -> None:
+    times = "  ".join(f"{n} {t:.4g} ms" for n, t in each["milliseconds"].items())
+    ratios = [
+        f"{each[name]:.2f} {name}"
+        for name in ("faster than jax", "faster than torch", "times the fill")
+        if each[name] is not None
+    ]
+    print(f"{each['case']:<52}{'; '.join(ratios)}\n{'':<4}{times}", flush=True)
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    if cpus.exists():
+        lines = [x for x in cpus.read_text().splitlines() if x.startswith("model name")]
+        model = (
+            f"{len(lines)} cores of {lines[0].partition(': ')[2]}" if lines else model
+        )
+    return f"{model}; Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="4096x4096 and few turns")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    args = parser.parse_args()
+    names = ["jaxinit", "jax", "fill"]
+    if importlib.util.find_spec("torch"):
+        names.append("torch")
+    workers = {name: Worker(name) for name in names}
+    versions = {
+        name: workers[name].ask(do="version", module=name)
+        for name in names
+        if name != "fill" and name != "jaxinit"
+    }
+    about = f"{machine()}; " + ", ".join(f"{n} {v}" for n, v in versions.items())
+    print(about)
+    rows = timings(workers, args.quick) + others(workers)
+    if args.json:
+        args.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

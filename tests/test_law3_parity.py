@@ -25,7 +25,7 @@ def both(case: Case, key, shape, dtype) -> tuple[bytes, bytes]:
 @pytest.mark.parametrize("case", WITH_JAX, ids=ids)
 def test_float32(case, legacy):
     key = jax.random.PRNGKey(3) if legacy else jax.random.key(3)
-    for shape in (case.small, case.shape):
+    for shape in (case.small,) if legacy else (case.small, case.shape):
         ours, theirs = both(case, key, shape, jnp.float32)
         assert ours == theirs
 
@@ -45,7 +45,7 @@ def test_complex(case, key, dtype):
     assert ours == theirs
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(
     shape=st.lists(st.integers(1, 9), min_size=2, max_size=4).map(tuple),
     seed=st.integers(0, 2**31 - 1),

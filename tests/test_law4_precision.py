@@ -64,7 +64,7 @@ def test_bfloat16_is_not_biased(key):
     assert len(np.unique(ours)) > 1000 > len(np.unique(theirs))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(
     low=st.floats(-4, 4),
     width=st.floats(0.25, 2),

@@ -84,18 +84,18 @@ def conv(x: jax.Array, w: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=dims)
 
 
-@pytest.mark.parametrize("window", [(1, 1), (3, 3), (2, 4)])
+@pytest.mark.parametrize("window", [(3, 3), (2, 4)])
 @pytest.mark.parametrize(("features_in", "features_out"), [(6, 6), (6, 10), (10, 6)])
 def test_delta_orthogonal_keeps_a_norm(window, features_in, features_out, key):
     w = jaxinit.delta_orthogonal()(fresh(key), (*window, features_in, features_out))
     assert int((abs(w).max(axis=(2, 3)) > 0).sum()) == 1
     x = jax.random.normal(fresh(key), (2, 8, 8, features_in))
-    y, back = jax.vjp(lambda x: conv(x, w), x)
+    y = jax.jit(conv)(x, w)
     g = jax.random.normal(fresh(key), y.shape)
     if features_in <= features_out:
         chex.assert_trees_all_close(jnp.vdot(y, y), jnp.vdot(x, x), rtol=1e-4)
     if features_in >= features_out:
-        (gradient,) = back(g)
+        (gradient,) = jax.jit(jax.linear_transpose(lambda x: conv(x, w), x))(g)
         wanted = jnp.vdot(g, g)
         chex.assert_trees_all_close(jnp.vdot(gradient, gradient), wanted, rtol=1e-4)
         assert float(jnp.vdot(y, y)) <= float(jnp.vdot(x, x)) * 1.0001
@@ -143,7 +143,7 @@ def test_dirac_rectangular(key):
     assert grouped.tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(sparsity=st.floats(0, 1), rows=st.integers(1, 20), columns=st.integers(1, 8))
 def test_sparse_counts_exactly(sparsity, rows, columns):
     w = jaxinit.sparse(sparsity)(jax.random.key(1), (rows, columns))

@@ -126,7 +126,8 @@ def _whole(low: int, high: int = 2**32 - 1) -> Callable[[str], int]:
 def _demo(args: argparse.Namespace) -> None:
     """Train 30 ReLU layers from Xavier's and from He's initialisation."""
     try:
-        from jaxinit._demo import Settings, check_output, present
+        from jaxinit._demo import check_output, present
+        from jaxinit._digits import Settings
     except ModuleNotFoundError as error:
         raise SystemExit(
             f"the demo needs more packages (there is no {error.name}); "

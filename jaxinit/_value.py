@@ -142,8 +142,9 @@ def built(
 
     @functools.wraps(function)
     def factory(*args: P.args, **kwargs: P.kwargs) -> V:
+        # values do not change, so one will do for equal calls
         if SIMPLE.issuperset(map(type, (*args, *kwargs.values()))):
-            return remembered(*args, **kwargs)  # values do not change: one will do
+            return remembered(*args, **kwargs)  # type: ignore[arg-type]
         return make(*args, **kwargs)
 
     if factory.__module__.startswith(f"{PACKAGE}._"):

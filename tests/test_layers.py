@@ -425,7 +425,7 @@ RUNS = [
 # A measurement: many draws of a kernel, each handed to a layer of its own with its own
 # inputs. Programs are used a few times, so optimising them costs more than it saves.
 # Only convolutions are compiled as a whole: fusions of matrix products on the CPU have
-# read a constant operand as garbage (jaxlib 0.10.2 and 0.12.0), and the zeros and the
+# read a constant operand as garbage (jaxlib 0.10.2 and 0.12.0.1), and the zeros and the
 # identity that stand in for the kernels not measured are constant.
 
 DRAWS = 64
@@ -433,7 +433,7 @@ NOISE = np.random.default_rng(31).standard_normal((2, DRAWS, 2**14), np.float32)
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def drawn(init: jaxinit.Initializer, shape: tuple[int, ...]) -> jax.Array:
     """Independent kernels."""
 
@@ -443,7 +443,7 @@ def drawn(init: jaxinit.Initializer, shape: tuple[int, ...]) -> jax.Array:
     return jax.jit(jax.vmap(draw), compiler_options=QUICK)(np.arange(DRAWS))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def passing(row: Row, direction: str) -> Callable[..., jax.Array]:
     """(kernels, inputs, cotangents) -> the outputs, or the gradients of the inputs."""
 
@@ -503,6 +503,14 @@ def test_positional_fans_are_told_apart(row, direction):
         assert abs(mean - 1) > SIGMAS * error
     else:
         assert positional.law(row.kernel) == row.init(direction).law(row.kernel)
+
+
+@pytest.mark.parametrize("direction", [FORWARD, BACKWARD])
+def test_the_other_fan_is_found_wrong(direction):
+    row = ROWS[0]
+    other = {FORWARD: BACKWARD, BACKWARD: FORWARD}[direction]
+    mean, error = measured(row, row.init(other), direction)
+    assert abs(mean - 1) > SIGMAS * error
 
 
 @every_run

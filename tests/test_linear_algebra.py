@@ -53,7 +53,7 @@ def test_the_column_axis(column_axis, key):
 def test_batch_axes_stack_independent_matrices(batch_axis, key):
     w = jaxinit.orthogonal(batch_axis=batch_axis)(key, (3, 4, 5, 6))
     batch = np.atleast_1d(batch_axis) % 4
-    w = jnp.moveaxis(w, batch, range(len(batch)))
+    w = jnp.moveaxis(w, batch.tolist(), range(len(batch)))
     w = w.reshape(math.prod(w.shape[: len(batch)]), -1, 6)
     size = min(w.shape[1:])
     chex.assert_trees_all_close(gram(w), jnp.stack([jnp.eye(size)] * len(w)), atol=1e-5)

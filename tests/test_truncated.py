@@ -155,4 +155,5 @@ def test_haikus_uncorrected_recipe():
 def test_no_loop_and_no_rejection():
     init = jaxinit.truncated_normal(1.0, lower=8.0, upper=9.0)
     program = jax.jit(lambda k: init(k, (64, 64))).lower(jax.random.key(0)).compile()
-    assert program.memory_analysis().temp_size_in_bytes <= 2**20
+    memory = program.memory_analysis()
+    assert memory is not None and memory.temp_size_in_bytes <= 2**20

@@ -113,6 +113,13 @@ def ordered(low_name: str, low: Real, high_name: str, high: Real) -> None:
         )
 
 
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def integer(name: str, value: object, *, low: int | None = None) -> int:
     """An integer, at least `low`; bools and floats are refused."""
     try:

@@ -14,7 +14,8 @@ from typing import ParamSpec, TypeAlias
 
 from jaxinit import _checks as check
 from jaxinit._checks import Axes, Shape
-from jaxinit._value import Value, built
+from jaxinit._einsum import operands
+from jaxinit._value import Value, built, is_factory
 
 P = ParamSpec("P")
 
@@ -141,6 +142,7 @@ class Fans(Value):
         average where the strides do not divide the window).
         """
         strides = _strides(strides)
+        transpose_kernel = check.flag("transpose_kernel", transpose_kernel)
 
         def count(shape: Shape) -> tuple[float, float]:
             check.rank(shape, 2, why=" (*window, in, out)")
@@ -175,6 +177,7 @@ class Fans(Value):
             if kernel_size is None:
                 return shape[-2], None
             window = _steps(kernel_size, spatial_dims, "kernel_size")
+            check.divides("kernel_size", window, "the axis window · in", shape[-2])
             return shape[-2], window * shape[-1] / _steps(strides, spatial_dims)
 
         return count
@@ -188,7 +191,7 @@ class Fans(Value):
         fan_in; letters that the inputs lack count for fan_out; letters in all three
         stack independent kernels.
         """
-        inputs, kernel, output = _operands(equation)
+        inputs, kernel, output = operands(equation)
 
         def count(shape: Shape) -> tuple[float, float]:
             check.rank(
@@ -274,7 +277,8 @@ def compute_fans(
         >>> jaxinit.compute_fans((3, 3, 1, 64), fans=jaxinit.Fans.conv(groups=64))
         (9, 9)
     """
-    return resolve(fans, in_axis, out_axis, batch_axis)(shape)
+    with check.named("compute_fans"):
+        return resolve(fans, in_axis, out_axis, batch_axis)(shape)
 
 
 def resolve(fans: Fans | None, in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> Fans:
@@ -282,8 +286,9 @@ def resolve(fans: Fans | None, in_axis: Axes, out_axis: Axes, batch_axis: Axes) 
     if fans is None:
         return Fans.axes(in_axis, out_axis, batch_axis)
     if not isinstance(fans, Fans):
-        cure = "; call it" if callable(fans) else "; for example fans=Fans.conv()"
-        raise TypeError(f"fans must be a Fans, got {fans!r}{cure}")
+        name = getattr(fans, "__qualname__", repr(fans))
+        cure = f"call it: {name}()" if is_factory(fans) else "for example Fans.conv()"
+        raise TypeError(f"fans must be a Fans, got {name}; {cure}")
     if (in_axis, out_axis, batch_axis) != (-2, -1, ()):
         raise ValueError("give either fans or in_axis, out_axis and batch_axis")
     return fans
@@ -307,18 +312,3 @@ def _steps(strides: int | tuple[int, ...], dims: int, name: str = "strides") -> 
             f"{name} {strides} must have one entry per window axis, {dims}"
         )
     return math.prod(strides)
-
-
-def _operands(equation: object) -> tuple[str, str, str]:
-    form = "'inputs,kernel->output', as in 'bth,hdf->btdf'"
-    if not isinstance(equation, str) or equation.count("->") != 1:
-        raise ValueError(f"equation must read {form}, got {equation!r}")
-    left, output = equation.replace(" ", "").replace("...", "").split("->")
-    if left.count(",") != 1 or not (left.replace(",", "") + output).isalpha():
-        raise ValueError(f"equation must read {form}, got {equation!r}")
-    inputs, kernel = left.split(",")
-    if len(set(kernel)) < len(kernel):
-        raise ValueError(f"the kernel of {equation!r} must not repeat a letter")
-    if unknown := set(output) - set(left):
-        raise ValueError(f"the output of {equation!r} has unknown letters {unknown}")
-    return inputs, kernel, output

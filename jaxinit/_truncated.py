@@ -83,8 +83,7 @@ def truncated_normal(
     upper = check.number("upper", upper, finite=False)
     mean = check.number("mean", mean)
     check.ordered("lower", lower, "upper", upper)
-    if not isinstance(correct_std, bool):
-        raise TypeError(f"correct_std must be True or False, got {correct_std!r}")
+    correct_std = check.flag("correct_std", correct_std)
     if correct_std and (check.is_traced(lower) or check.is_traced(upper)):
         raise TypeError("correct_std needs bounds that are known before jit")
 

@@ -274,6 +274,10 @@ NOT_WHOLE = [
         lambda: ANY.axes(batch_axis=[0, 1.5]),
         "batch_axis[1] must be an integer, got 1.5",
     ),
+    (
+        lambda: ANY.conv_transpose(2, 1),
+        "transpose_kernel must be True or False, got 1",
+    ),
     (lambda: ANY.conv(2.0), "groups must be an integer, got 2.0"),
     (lambda: ANY.conv(True), "groups must be an integer, got True"),
     (lambda: ANY.conv(strides=1.5), "strides must be an integer, got 1.5"),
@@ -310,13 +314,21 @@ MALFORMED = [
     ("", "equation must read"),
     (3, "as in 'bth,hdf->btdf', got 3"),
     ("ab,bb->a", "the kernel of 'ab,bb->a' must not repeat a letter"),
-    ("ab,bc->az", "the output of 'ab,bc->az' has unknown letters {'z'}"),
+    ("ab,bc->az", "the output of 'ab,bc->az' must have letters of the operands"),
+    ("ab,bc->acc", "the output of 'ab,bc->acc' must have letters of the operands"),
+    ("btd,df->bf", "'btd,df->bf' sums its inputs over t, whose sizes no kernel tells"),
+    ("bd,df->", "'bd,df->' sums its inputs over b, whose sizes no kernel tells"),
 ]
 
 TOO_FEW = "the shape must have at least 2 axes"
 ONE_EACH = "must have one entry per window axis, 2"
 
 COUNTED_WRONGLY = [
+    (
+        Fans.conv_local(2, (3, 3)),
+        (4, 4, 10, 2),
+        "kernel_size must divide the axis window · in: 9 does not divide 10",
+    ),
     (Fans.axes(-1), (4, 5), "must not overlap, and share axis 1 of shape (4, 5)"),
     (Fans.axes((0, 1), 1), (4, 5), "in_axis, out_axis and batch_axis must not overlap"),
     (Fans.axes(batch_axis=0), (4, 5), "must not overlap, and share axis 0"),
@@ -397,7 +409,7 @@ TAKERS = [
 def test_only_fans_are_fans(taker):
     with pytest.raises(TypeError, match="fans must be a Fans, got 'conv'; for example"):
         taker(fans="conv")
-    with pytest.raises(TypeError, match=r"fans must be a Fans, got .*; call it"):
+    with pytest.raises(TypeError, match=r"got Fans\.conv; call it: Fans\.conv\(\)"):
         taker(fans=Fans.conv)
 
 

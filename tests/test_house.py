@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(jaxinit.__file__).parent
 FILES = sorted(PACKAGE.glob("*.py"))
 
 FLOORS = [
-    {"_checks", "_quadrature", "_threefry"},
+    {"_checks", "_einsum", "_quadrature", "_threefry"},
     {"_value"},
     {"_fans", "_gains", "_haar", "_initializer"},
     {"_distributions"},

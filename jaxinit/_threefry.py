@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JAX's default random stream, written so that the compiler can fuse it.
 
 `threefry2x32` hashes a 64-bit counter, the flat index of each element, under a 64-bit
@@ -19,6 +20,7 @@ References:
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.random import define_prng_impl
@@ -62,15 +64,14 @@ def fast_key(key: jax.Array) -> jax.Array:
     """
     if jax.random.key_impl(key) != _THREEFRY or not _partitionable():
         return key
-    if jax.config.jax_debug_key_reuse and jax.dtypes.issubdtype(
-        key.dtype, jax.dtypes.prng_key
-    ):
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if typed and jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
         key = _consume(key)
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_FUSED)
 
 
 def _partitionable() -> bool:
-    return bool(jax.config.jax_threefry_partitionable)
+    return bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
 
 
 @jax.jit
@@ -108,7 +109,8 @@ def _index(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """
     size = math.prod(shape)
     word = np.uint32 if size <= 2**32 else np.uint64
-    with jax.enable_x64(bool(jax.config.jax_enable_x64) or word is np.uint64):
+    x64 = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    with jax.enable_x64(x64 or word is np.uint64):
         index = lax.full(shape, word(0))
         for axis, dim in enumerate(shape):
             if size > 0 and dim > 1:

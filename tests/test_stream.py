@@ -134,7 +134,8 @@ def test_counters_beyond_32_bits():
     counters = [0, 5, 2**32 - 1, 2**32, 2**32 + 17, 2**40 + 3]
     high = jnp.array([c >> 32 for c in counters], jnp.uint32)
     low = jnp.array([c & 2**32 - 1 for c in counters], jnp.uint32)
-    one, other = _threefry._threefry2x32(*map(jnp.uint32, words), high, low)
+    key0, key1 = map(jnp.uint32, words)
+    one, other = _threefry._threefry2x32(key0, key1, high, low)
     assert (one ^ other).tolist() == [numpy_threefry(words, c) for c in counters]
 
 

@@ -46,15 +46,11 @@ class Worker:
 
 
 def in_turns(workers: list[Worker], rounds: int, **request: Any) -> dict[str, float]:
-    """The median seconds of each competitor; `draw` gets the competitor's name."""
+    """The median seconds of each competitor, over rounds in which they take turns."""
     medians: dict[str, list[float]] = {worker.competitor: [] for worker in workers}
     for _, worker in itertools.product(range(rounds), workers):
-        asked = dict(request)
-        if "draw" in asked:
-            asked["draw"] = [worker.competitor, *asked["draw"]]
-        else:
-            asked["competitor"] = worker.competitor
-        medians[worker.competitor].append(statistics.median(worker.ask(**asked)))
+        answer = worker.ask(competitor=worker.competitor, **request)
+        medians[worker.competitor].append(statistics.median(answer))
     return {name: statistics.median(times) for name, times in medians.items()}
 
 
@@ -109,10 +105,10 @@ def others(workers: dict[str, Worker]) -> list[dict[str, Any]]:
         ),
         row("the same under an outer jit", in_turns(pair, 5, do="eager", outer=True)),
     ]
-    for count in (1, 75):
-        title = f"compile {count} he_normal in one jit"
-        request = {"do": "compile", "case": "he_normal", "count": count}
-        rows.append(row(title, in_turns(pair, 3, **request)))
+    for shape, count in (((64, 64), 1), ((3, 3, 64, 64), 1), ((64, 64), 75)):
+        title = f"compile {count} he_normal of {shape} in one jit"
+        draw = ["he_normal", shape, count]
+        rows.append(row(title, in_turns(pair, 3, do="compile", draw=draw)))
     for each in rows:
         show(each)
     for case, size in (("he_normal", (4096, 4096)), ("orthogonal", (2048, 2048))):

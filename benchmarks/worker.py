@@ -122,17 +122,19 @@ def program(competitor: str, case: str, shape: tuple[int, ...], count: int) -> A
 
     def draw(key: jax.Array) -> list[jax.Array]:
         keys = jax.random.split(key, count)
-        return [init(keys[i], (shape[0], shape[1] + i)) for i in range(count)]
+        return [init(keys[i], (*shape[:-1], shape[-1] + i)) for i in range(count)]
 
     return jax.jit(draw)
 
 
-def compile_seconds(competitor: str, case: str, count: int) -> float:
+def compile_seconds(
+    competitor: str, case: str, shape: tuple[int, ...], count: int
+) -> float:
     import jax
 
     key = jax.random.key(0)
     with cold():
-        draw = program(competitor, case, (64, 64), count)
+        draw = program(competitor, case, shape, count)
         start = time.perf_counter()
         draw.lower(key).compile()
         return time.perf_counter() - start
@@ -147,13 +149,13 @@ def temporary_bytes(competitor: str, case: str, shape: tuple[int, ...]) -> int:
 
 def answer(request: dict[str, Any]) -> Any:
     match request:
-        case {"do": "time", "draw": draw, "seconds": seconds, "keep": keep}:
-            competitor, case, shape, dtype = draw
-            return calls(draw_of(competitor, case, tuple(shape), dtype), seconds, keep)
+        case {"do": "time", "competitor": competitor, "draw": [case, shape, dtype]}:
+            draw = draw_of(competitor, case, tuple(shape), dtype)
+            return calls(draw, request["seconds"], request["keep"])
         case {"do": "eager", "competitor": competitor, "outer": outer}:
             return calls(eager(competitor, outer), 0.3, False)
-        case {"do": "compile", "competitor": competitor, "case": case, "count": count}:
-            return [compile_seconds(competitor, case, count)]
+        case {"do": "compile", "competitor": competitor, "draw": [case, shape, count]}:
+            return [compile_seconds(competitor, case, tuple(shape), count)]
         case {"do": "memory", "competitor": competitor, "case": case, "shape": shape}:
             return temporary_bytes(competitor, case, tuple(shape))
         case {"do": "version", "module": module}:

@@ -95,9 +95,25 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     high, low = _index(shape)
     first, second = _threefry2x32(key[0], key[1], high, low)
     if bit_width != 64:
-        return lax.convert_element_type(first ^ second, np.dtype(f"uint{bit_width}"))
-    first, second = (lax.convert_element_type(x, np.uint64) for x in (first, second))
-    return lax.shift_left(first, np.uint64(32)) | second
+        bits = lax.convert_element_type(first ^ second, np.dtype(f"uint{bit_width}"))
+    else:
+        first, second = (
+            lax.convert_element_type(x, np.uint64) for x in (first, second)
+        )
+        bits = lax.shift_left(first, np.uint64(32)) | second
+    return lax.optimization_barrier(bits) if _has_short_rows(shape) else bits
+
+
+def _has_short_rows(shape: tuple[int, ...]) -> bool:
+    """Whether the rows of an array are shorter than a vector register may be.
+
+    XLA's CPU compiler vectorises a loop over short rows in one way when the bits come
+    from memory, as JAX's do, and in another when they are computed there, and its
+    scalar and vector logarithms differ in the last place. Short rows get their bits
+    from memory here too, so that a sampler's loop is the one that JAX runs.
+    """
+    sizes = [dim for dim in shape if dim > 1]
+    return len(sizes) > 1 and sizes[-1] < 16
 
 
 def _index(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

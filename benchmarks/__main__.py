@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 SAMPLING = ("he_normal", "kaiming_normal", "glorot_uniform", "truncated_normal")
 SIZES = ((64, 64), (1024, 1024), (4096, 4096), (8192, 8192))
-ORTHOGONAL = ((256, 256), (1024, 1024), (2048, 2048), (4096, 1024), (4096, 4096))
+ORTHOGONAL = ((1024, 1024), (2048, 2048), (4096, 1024), (4096, 4096))
 
 
 class Worker:
@@ -76,7 +76,7 @@ def timings(workers: dict[str, Worker], quick: bool) -> list[dict[str, Any]]:
         if not quick or case == "he_normal":
             plan.append((case, (4096, 4096), "bfloat16", False))
         plan.append((case, (4096, 4096), "float32", True))
-    for size in ((1024, 1024),) if quick else ORTHOGONAL:
+    for size in ORTHOGONAL:
         plan.append(("orthogonal", size, "float32", False))
     rows = []
     for case, size, dtype, keep in plan:
@@ -84,7 +84,7 @@ def timings(workers: dict[str, Worker], quick: bool) -> list[dict[str, Any]]:
         present = [workers[name] for name in names if name in workers]
         seconds = in_turns(
             present,
-            2 if size[0] * size[1] > 2**23 and case == "orthogonal" else rounds,
+            3 if case == "orthogonal" else rounds,
             do="time",
             draw=[case, size, dtype],
             seconds=0.5,

@@ -19,6 +19,7 @@ from jaxinit._distributions import normal, uniform, uniform_between
 from jaxinit._fans import Fans, compute_fans
 from jaxinit._gains import calculate_gain, gain
 from jaxinit._initializer import Initializer, Law, initializer
+from jaxinit._jit_init import jit_init
 from jaxinit._orthogonal import delta_orthogonal, orthogonal
 from jaxinit._presets import (
     glorot_normal,
@@ -62,6 +63,7 @@ __all__ = [
     "he_uniform",
     "identity",
     "initializer",
+    "jit_init",
     "kaiming_normal",
     "kaiming_uniform",
     "lecun_normal",

@@ -27,8 +27,8 @@ al.). The product is unitary for any V, by the identity for S + Sᴴ.
 
 **By panels.** One panel of all m columns costs 2 n m² multiplications, and up to half
 as many more for T. We take panels of equal width, √(30 m), and apply them to E D from
-the last to the first. A panel then meets only the rows and columns from its own first on,
-for the rest is still E D, and there its own columns are known:
+the last to the first. A panel then meets only the rows and columns from its own first
+on, for the rest is still E D, and there its own columns are known:
 
     Q ← [D 0; 0 Q] - V T [V₁ᴴ D, V₂ᴴ Q],    V = [V₁; V₂],  V₁ square.
 

@@ -24,7 +24,12 @@ FLOORS = [
     {"_distributions"},
     {"_constants", "_orthogonal", "_sparse", "_truncated", "_variance_scaling"},
     {"_presets", "_torch"},
-    {"_combinators", "_registry"},
+    {"_combinators", "_jaxpr", "_registry"},
+    {"_equations"},
+    {"_jit_init"},
+    {"_tree"},
+    {"rules"},
+    {"linen", "nnx"},
     {"_digits", "_show"},
     {"_demo"},
     {"_cli"},
@@ -35,6 +40,8 @@ GUESTS = {
     "_cli": {"rich"},
     "_demo": {"matplotlib", "rich"},
     "_digits": {"flax", "optax", "sklearn"},
+    "linen": {"flax"},
+    "nnx": {"flax"},
 }
 
 

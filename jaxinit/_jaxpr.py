@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A function's trace, taken apart: the one place that looks inside JAX's own form.
+
+A `Graph` is a trace with its calls inlined, so that each output can be cut out with the
+equations that it needs. The constants that only tell one key from another (the number
+that is folded into a key, the place of a key among its siblings) become inputs, so that
+two parameters that differ in nothing else are one program.
+"""
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from jaxinit._threefry import fast_key
+
+__all__ = ["Graph", "closed", "graph", "signature"]
+
+_CALLS = {
+    getattr(primitives, name)
+    for name in (
+        "jit_p",
+        "remat_p",
+        "call_p",
+        "closed_call_p",
+        "custom_jvp_call_p",
+        "custom_vjp_call_p",
+    )
+    if hasattr(primitives, name)
+}
+SMALL = 2**14  # elements of what may count as the material of keys
+
+
+class Graph(NamedTuple):
+    """Equations in order, each variable written once; `values` are known inputs."""
+
+    inputs: list[jex.Var]
+    outputs: list[Any]
+    equations: list[jex.JaxprEqn]
+    values: dict[jex.Var, Any]
+
+
+def graph(trace: jex.ClosedJaxpr) -> Graph:
+    """The graph of a trace."""
+    inputs = [jex.Var(v.aval) for v in trace.jaxpr.invars]
+    made = Graph(inputs, [], [], {})
+    made.outputs.extend(_inline(made, trace.jaxpr, trace.consts, inputs))
+    return made
+
+
+def _inline(
+    into: Graph, jaxpr: jex.Jaxpr, consts: Sequence[Any], inputs: Sequence[Any]
+) -> list[Any]:
+    """Append the equations of `jaxpr` at `inputs`; returns its outputs."""
+    env = dict(zip(jaxpr.invars, inputs, strict=True))
+    for v, value in zip(jaxpr.constvars, consts, strict=True):
+        env[v] = _known(into, v.aval, value)
+
+    def read(atom: Any) -> Any:
+        return atom if isinstance(atom, jex.Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        atoms = [read(atom) for atom in eqn.invars]
+        body = _body(eqn)
+        if body is not None:
+            outs = _inline(into, *body, atoms)
+        elif (trace := _indexing(eqn)) is not None:
+            starts = eqn.params["start_indices"]
+            index = [_known(into, jax.typeof(_ZERO), np.int32(s)) for s in starts]
+            outs = _inline(into, trace.jaxpr, trace.consts, [*atoms, *index])
+        else:
+            if eqn.primitive is primitives.random_fold_in_p and isinstance(
+                atoms[1], jex.Literal
+            ):
+                atoms[1] = _known(into, atoms[1].aval, atoms[1].val)
+            outs = [jex.Var(v.aval) for v in eqn.outvars]
+            into.equations.append(eqn.replace(invars=atoms, outvars=outs))
+        env.update(zip(eqn.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+_ZERO = np.int32(0)
+
+
+def _known(into: Graph, aval: Any, value: Any) -> jex.Var:
+    v = jex.Var(aval)
+    into.values[v] = value
+    return v
+
+
+def _body(eqn: jex.JaxprEqn) -> tuple[jex.Jaxpr, Sequence[Any]] | None:
+    """What a call equation calls, where it is to be inlined.
+
+    The call of one array's draw stays as it is: it is a unit already.
+    """
+    one = eqn.primitive is primitives.jit_p and len(eqn.outvars) == 1
+    if eqn.primitive not in _CALLS or one:
+        return None
+    placed = (*eqn.params.get("in_shardings", ()), *eqn.params.get("out_shardings", ()))
+    if any(isinstance(each, jax.sharding.Sharding) for each in placed):
+        return None
+    called = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    if called is None:
+        return None
+    return getattr(called, "jaxpr", called), getattr(called, "consts", ())
+
+
+def _indexing(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
+    """A slice of keys with its start as an input, where `eqn` is such a slice."""
+    if eqn.primitive.name != "slice" or not is_key_material(eqn.invars[0].aval):
+        return None
+    if any(stride != 1 for stride in eqn.params["strides"] or ()):
+        return None
+    starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
+    sizes = tuple(limit - start for start, limit in zip(starts, limits, strict=True))
+    source: Any = eqn.invars[0].aval
+    return _indexed(source.shape, source.dtype, sizes)
+
+
+@functools.lru_cache(maxsize=256)
+def _indexed(
+    shape: tuple[int, ...], dtype: Any, sizes: tuple[int, ...]
+) -> jex.ClosedJaxpr:
+    def index(x: jax.Array, *starts: jax.Array) -> jax.Array:
+        # Within bounds: the plain primitive neither clamps nor wraps what it is given.
+        return lax.dynamic_slice_p.bind(x, *starts, slice_sizes=sizes)
+
+    start = jax.ShapeDtypeStruct((), np.int32)
+    return jax.make_jaxpr(index)(
+        jax.ShapeDtypeStruct(shape, dtype), *[start] * len(shape)
+    )
+
+
+def is_key_material(aval: Any) -> bool:
+    """Whether an array may be keys or the counters that keys are made from."""
+    dtype = getattr(aval, "dtype", None)
+    return (
+        dtype is not None
+        and (
+            jnp.issubdtype(dtype, jax.dtypes.prng_key)
+            or jnp.issubdtype(dtype, np.integer)
+            or dtype == np.bool
+        )
+        and aval.size <= SMALL
+    )
+
+
+def derives_keys(eqn: jex.JaxprEqn) -> bool:
+    """Whether an equation only makes keys from keys and counters."""
+    return all(is_key_material(v.aval) for v in eqn.outvars) and not draws(eqn)
+
+
+def draws(eqn: jex.JaxprEqn) -> bool:
+    """Whether random bits are drawn in an equation."""
+    return eqn.primitive is primitives.random_bits_p or any(
+        _draws(jaxpr) for jaxpr in jex.jaxprs_in_params(eqn.params)
+    )
+
+
+def _memo(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Remember the result for each living jaxpr, found by its identity."""
+    known: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(function)
+    def look(jaxpr: Any) -> Any:
+        if jaxpr not in known:
+            known[jaxpr] = function(jaxpr)
+        return known[jaxpr]
+
+    return look
+
+
+@_memo
+def _draws(jaxpr: jex.Jaxpr) -> bool:
+    return any(map(draws, jaxpr.eqns))
+
+
+def only(eqn: jex.JaxprEqn, k: int) -> list[jex.JaxprEqn]:
+    """Equations for the output `k` alone of an equation that has several.
+
+    A scan over layers draws every parameter of a layer, and runs the layer, in one
+    equation; here it becomes a loop that draws one parameter.
+    """
+    inputs = list(dict.fromkeys(v for v in eqn.invars if isinstance(v, jex.Var)))
+    whole = closed(inputs, [eqn], [eqn.outvars[k]])
+    lean, _ = dce_jaxpr(whole.jaxpr, [True], True)
+    return list(lean.eqns)
+
+
+# --- programs -------------------------------------------------------------------------
+
+
+def closed(
+    inputs: Sequence[jex.Var], equations: Sequence[jex.JaxprEqn], outputs: Sequence[Any]
+) -> jex.ClosedJaxpr:
+    """The function of `inputs` that the equations compute."""
+    # `replace` and not the constructor, which wants JAX's private notes for debugging.
+    jaxpr = _EMPTY.jaxpr.replace(
+        invars=list(inputs), outvars=list(outputs), eqns=list(equations)
+    )
+    return jex.ClosedJaxpr(jaxpr, [])
+
+
+_EMPTY = jax.make_jaxpr(lambda: ())()
+
+
+def fast(trace: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
+    """The same function, its random bits drawn from fast keys."""
+    return jex.ClosedJaxpr(_fast(trace.jaxpr), trace.consts)
+
+
+@_memo
+def _fast(jaxpr: jex.Jaxpr) -> jex.Jaxpr:
+    if not _draws(jaxpr):
+        return jaxpr
+    made: list[jex.JaxprEqn] = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is primitives.random_bits_p:
+            key = eqn.invars[0]
+            aval: Any = key.aval
+            trace = _fast_bits(aval.shape, aval.dtype, tuple(eqn.params.items()))
+            into = Graph([], [], [], {})
+            (out,) = _inline(into, trace.jaxpr, trace.consts, [key])
+            *first, last = into.equations
+            assert last.outvars == [out]
+            made += [*first, last.replace(outvars=eqn.outvars)]
+        elif draws(eqn):
+            params = {name: _fast_param(value) for name, value in eqn.params.items()}
+            made.append(eqn.replace(params=params))
+        else:
+            made.append(eqn)
+    return jaxpr.replace(eqns=made)
+
+
+def _fast_param(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(map(_fast_param, value))
+    if isinstance(value, jex.Jaxpr):
+        return _fast(value)
+    if isinstance(value, jex.ClosedJaxpr):
+        return value.replace(jaxpr=_fast(value.jaxpr))
+    return value
+
+
+@functools.lru_cache(maxsize=4096)
+def _fast_bits(
+    shape: tuple[int, ...], dtype: Any, params: tuple[tuple[str, Any], ...]
+) -> jex.ClosedJaxpr:
+    def bits(key: jax.Array) -> Any:
+        return primitives.random_bits_p.bind(fast_key(key), **dict(params))
+
+    return jax.make_jaxpr(bits)(jax.ShapeDtypeStruct(shape, dtype))
+
+
+# --- equality of programs -------------------------------------------------------------
+
+
+def signature(trace: jex.ClosedJaxpr) -> Hashable:
+    """Equal for programs that compute the same function, up to the names of variables.
+
+    Literals, shapes and dtypes count. What cannot be compared is equal to nothing.
+    """
+    return _signature(trace.jaxpr), tuple(map(_plain, trace.consts))
+
+
+_numbers: dict[Hashable, int] = {}
+_next = itertools.count()
+
+
+@_memo
+def _signature(jaxpr: jex.Jaxpr) -> int:
+    """A number for each structure, so that a nested one is compared at no cost."""
+    names: dict[Any, int] = {}
+
+    def name(atom: Any) -> Hashable:
+        if isinstance(atom, jex.Literal):
+            value = np.asarray(atom.val)
+            return atom.aval, value.dtype, value.tobytes()
+        return names.setdefault(atom, len(names))
+
+    def lines() -> Iterator[Hashable]:
+        for v in (*jaxpr.constvars, *jaxpr.invars):
+            yield name(v), v.aval
+        for eqn in jaxpr.eqns:
+            yield (
+                eqn.primitive,
+                tuple((key, _plain(value)) for key, value in eqn.params.items()),
+                tuple(map(name, eqn.invars)),
+                tuple((name(v), v.aval) for v in eqn.outvars),
+                repr(eqn.ctx),
+            )
+        yield tuple(map(name, jaxpr.outvars))
+
+    return _numbers.setdefault(tuple(lines()), next(_next))
+
+
+def _plain(value: Any) -> Hashable:
+    """A parameter of an equation in a form that compares by value where it can."""
+    if isinstance(value, jex.Jaxpr | jex.ClosedJaxpr):
+        consts = getattr(value, "consts", ())
+        jaxpr = getattr(value, "jaxpr", value)
+        return "jaxpr", _signature(jaxpr), tuple(map(_plain, consts))
+    if isinstance(value, tuple | list):
+        return type(value), tuple(map(_plain, value))
+    if isinstance(value, dict):
+        return tuple((key, _plain(each)) for key, each in value.items())
+    if isinstance(value, np.ndarray) and value.size <= SMALL:
+        return value.shape, value.dtype, value.tobytes()
+    try:
+        hash(value)
+    except TypeError:
+        return "alone", next(_next)
+    return type(value), value

@@ -298,6 +298,8 @@ def _shardings(out_info: Any, out_shardings: Any) -> list[Any]:
     """The sharding of each output, or None."""
     if out_shardings is None:
         return [None] * len(jax.tree.leaves(out_info))
+    if callable(out_shardings):  # for `jaxinit.nnx`, where the output tells
+        out_shardings = out_shardings(out_info)
     try:
         whole = jax.tree.broadcast(
             out_shardings, out_info, is_leaf=lambda each: each is None

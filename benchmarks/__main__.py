@@ -7,6 +7,7 @@ is faster (for `fill`: how many times the fill of the array jaxinit takes).
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import itertools
 import json
@@ -125,6 +126,36 @@ def others(workers: dict[str, Worker]) -> list[dict[str, Any]]:
     return rows
 
 
+def models(rounds: int) -> list[dict[str, Any]]:
+    """Whole models in cold processes, which take turns."""
+    from benchmarks.models import MODELS, measured
+
+    rows = []
+    for model, (*_, rivals) in MODELS.items():
+        names = ["jaxinit", *rivals]
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for _, name in itertools.product(range(rounds), names):
+            runs[name].append(measured(name, model))
+        figures = {
+            name: {
+                what: statistics.median(run[what] for run in each) for what in each[0]
+            }
+            for name, each in runs.items()
+        }
+        ours = figures["jaxinit"]
+        print(f"{model}: {ours['parameters'] / 1e6:.0f}M parameters")
+        for name, each in figures.items():
+            print(
+                f"    {name:<8} {each['seconds']:6.2f} s"
+                f" ({each['seconds'] / ours['seconds']:.1f}), "
+                f"memory {each['memory']:.2f} times the parameters, "
+                f"again {each['again']:.2f} s",
+                flush=True,
+            )
+        rows.append({"case": model, "models": figures})
+    return rows
+
+
 def show(each: dict[str, Any]) -> None:
     times = "  ".join(f"{n} {t:.4g} ms" for n, t in each["milliseconds"].items())
     ratios = [
@@ -143,28 +174,36 @@ def machine() -> str:
         model = (
             f"{len(lines)} cores of {lines[0].partition(': ')[2]}" if lines else model
         )
-    return f"{model}; Python {platform.python_version()}"
+    names = [n for n in ("jax", "flax", "torch") if importlib.util.find_spec(n)]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return ", ".join([model, f"Python {platform.python_version()}", *versions])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="4096x4096 and few turns")
+    parser.add_argument(
+        "--only", choices=["arrays", "models"], help="one of the two tables"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
+    print(machine())
+    rows: list[dict[str, Any]] = []
+    if args.only != "models":
+        rows += arrays(args.quick)
+    if args.only != "arrays":
+        rows += models(1 if args.quick else 3)
+    if args.json:
+        args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2))
+
+
+def arrays(quick: bool) -> list[dict[str, Any]]:
+    """Single arrays, and the compile times and memory of their programs."""
     names = ["jaxinit", "jax", "fill"]
     if importlib.util.find_spec("torch"):
         names.append("torch")
     workers = {name: Worker(name) for name in names}
-    versions = {
-        name: workers[name].ask(do="version", module=name)
-        for name in names
-        if name != "fill" and name != "jaxinit"
-    }
-    about = f"{machine()}; " + ", ".join(f"{n} {v}" for n, v in versions.items())
-    print(about)
-    rows = timings(workers, args.quick) + others(workers)
-    if args.json:
-        args.json.write_text(json.dumps({"machine": about, "rows": rows}, indent=2))
+    return timings(workers, quick) + others(workers)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,16 @@ class Value:
         """Every argument of the call that made this value, defaults included."""
         return MappingProxyType(self._arguments)
 
+    def replace(self: V, **changes: Any) -> V:
+        """The value of the same call with some arguments changed.
+
+        Example:
+            >>> import jaxinit
+            >>> jaxinit.orthogonal(2.0).replace(column_axis=0)
+            orthogonal(2.0, column_axis=0)
+        """
+        return self._factory(**{**self._arguments, **changes})
+
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True

@@ -4,19 +4,21 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxinit._fans import Fans
 from jaxinit._jit_init import JitInit
+from jaxinit._layers import Layer
 
 try:
     from flax import nnx
 except ImportError as error:
     raise ImportError("jaxinit.nnx needs Flax: pip install 'jaxinit[flax]'") from error
 
-__all__ = ["create"]
+__all__ = ["create", "layers"]
 
 M = TypeVar("M")
 
@@ -108,9 +110,67 @@ def _built(
     def placed(whole: Any) -> Any:
         specs = nnx.get_partition_spec(whole)
         return jax.tree.map(
-            lambda spec: NamedSharding(mesh, spec or PartitionSpec()),
+            lambda spec: NamedSharding(cast(Any, mesh), spec or PartitionSpec()),
             specs,
             is_leaf=lambda each: each is None or isinstance(each, PartitionSpec),
         )
 
     return _Built(JitInit(init, None if mesh is None else placed), found)
+
+
+# --- layers ---------------------------------------------------------------------------
+
+
+def layers(model: Any) -> dict[str, Layer]:
+    """The `Layer` of every kernel in a model, by its path in the model's state.
+
+    The shape of a kernel does not tell its fans: transposed, grouped, batched and
+    einsum kernels look like others, and the gates of an LSTM are fused into one. Hand
+    the result to `jaxinit.init_tree` as `layers`.
+
+    Args:
+        model: an NNX module, real or abstract (`nnx.eval_shape`).
+
+    Example:
+        >>> import jaxinit.nnx
+        >>> from flax import nnx
+        >>> conv = nnx.Conv(8, 16, (3, 3), feature_group_count=4, rngs=nnx.Rngs(0))
+        >>> jaxinit.nnx.layers(conv)["kernel"].fans
+        Fans.conv(4)
+    """
+    made: dict[str, Layer] = {}
+    for path, module in nnx.iter_graph(model):
+        for name in ("kernel", "embedding"):
+            if isinstance(variable := getattr(module, name, None), nnx.Variable):
+                fans = _fans(module, variable.get_value().ndim)
+                if fans is not None:
+                    made["/".join(map(str, (*path, name)))] = Layer(fans)
+    for path, module in nnx.iter_graph(model):
+        for cell, gates in ((nnx.OptimizedLSTMCell, 4), (nnx.GRUCell, 3)):
+            if isinstance(module, cell):
+                for name in ("dense_i", "dense_h"):
+                    where = "/".join(map(str, (*path, name, "kernel")))
+                    made[where] = Layer(Fans.axes(), parts=gates)
+    return made
+
+
+def _fans(module: Any, ndim: int) -> Fans | None:
+    match module:
+        case nnx.ConvTranspose():
+            return Fans.conv_transpose(module.strides or 1, module.transpose_kernel)
+        case nnx.Conv():
+            return Fans.conv(module.feature_group_count, module.strides or 1)
+        case nnx.Einsum():
+            return Fans.einsum(module.einsum_str)
+        case nnx.Embed():
+            return Fans.embedding()
+        case nnx.LinearGeneral():
+            batch, out = len(module.batch_axis), len(module.out_features)
+            return Fans.axes(
+                tuple(range(batch, ndim - out)),
+                tuple(range(ndim - out, ndim)),
+                tuple(range(batch)),
+            )
+        case nnx.Linear():
+            return Fans.axes()
+    return None

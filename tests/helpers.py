@@ -2,9 +2,15 @@
 """What several laws' tests share: bits, and tolerances derived from sample sizes."""
 
 import math
+import pathlib
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
+
+import jaxinit
 
 SIGMAS = 5.0  # a right answer fails one check in two million
 
@@ -30,3 +36,28 @@ def z_of_variance(
     """How many standard errors the sample's variance is off, given E z⁴ of the law."""
     error = std**2 * math.sqrt((kurtosis - 1) / x.size)
     return float(((np.abs(x - mean) ** 2).mean() - std**2) / error)
+
+
+def in_two_processes(script: str, *args: str) -> list[str]:
+    """The last line that a script prints in each of two processes that work together.
+
+    Its arguments are the address to join at, the number of the process, and `args`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    root = pathlib.Path(jaxinit.__file__).parent.parent
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, address, str(i), *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=root,
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return [output.splitlines()[-1] for output, _ in outputs]

@@ -25,7 +25,7 @@ FLOORS = [
     {"_constants", "_orthogonal", "_sparse", "_truncated", "_variance_scaling"},
     {"_presets", "_torch"},
     {"_combinators", "_jaxpr", "_registry"},
-    {"_equations"},
+    {"_equations", "_layers"},
     {"_jit_init"},
     {"_tree"},
     {"rules"},

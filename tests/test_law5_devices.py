@@ -3,11 +3,7 @@
 
 import hashlib
 import json
-import pathlib
 import re
-import socket
-import subprocess
-import sys
 from typing import cast
 
 import chex
@@ -18,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxinit
-from tests.helpers import bits, fresh
+from tests.helpers import bits, fresh, in_two_processes
 
 COLLECTIVE = re.compile(
     r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)[a-z-]*\("
@@ -156,26 +152,9 @@ print(json.dumps(words))
 
 
 def test_two_processes_draw_what_one_does(key):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     inits = [init for init in SAMPLING if init.name != "stacked"]
     texts = json.dumps([repr(init) for init in inits])
-    root = pathlib.Path(jaxinit.__file__).parent.parent
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, address, str(i), texts],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=root,
-        )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    drawn = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    drawn = [json.loads(line) for line in in_two_processes(PROCESS, texts)]
     for init in inits:
         plain = np.asarray(init(fresh(key), SHAPE))
         where = sharding("4x2").devices_indices_map(SHAPE)

@@ -4,6 +4,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -11,7 +12,7 @@ from flax import nnx
 import jaxinit
 import jaxinit.nnx
 
-built = []
+built: list[int] = []
 
 
 class Block(nnx.Module):
@@ -27,7 +28,7 @@ class Block(nnx.Module):
 
 def leaves(graph: Any) -> list[np.ndarray]:
     return [
-        np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, KEY) else x)
+        np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, KEY) else x)
         for x in jax.tree.leaves(nnx.state(graph))
     ]
 

@@ -227,15 +227,17 @@ def _fast(jaxpr: jex.Jaxpr) -> jex.Jaxpr:
         if eqn.primitive is primitives.random_bits_p:
             key = eqn.invars[0]
             aval: Any = key.aval
-            trace = _fast_bits(aval.shape, aval.dtype, tuple(eqn.params.items()))
+            partitionable = bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
+            params = tuple(eqn.params.items())
+            trace = _fast_bits(aval.shape, aval.dtype, params, partitionable)
             into = Graph([], [], [], {})
             (out,) = _inline(into, trace.jaxpr, trace.consts, [key])
             *first, last = into.equations
             assert last.outvars == [out]
             made += [*first, last.replace(outvars=eqn.outvars)]
         elif draws(eqn):
-            params = {name: _fast_param(value) for name, value in eqn.params.items()}
-            made.append(eqn.replace(params=params))
+            inner = {name: _fast_param(value) for name, value in eqn.params.items()}
+            made.append(eqn.replace(params=inner))
         else:
             made.append(eqn)
     return jaxpr.replace(eqns=made)
@@ -253,7 +255,10 @@ def _fast_param(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _fast_bits(
-    shape: tuple[int, ...], dtype: Any, params: tuple[tuple[str, Any], ...]
+    shape: tuple[int, ...],
+    dtype: Any,
+    params: tuple[tuple[str, Any], ...],
+    partitionable: bool,  # what `fast_key` looks at
 ) -> jex.ClosedJaxpr:
     def bits(key: jax.Array) -> Any:
         return primitives.random_bits_p.bind(fast_key(key), **dict(params))
@@ -315,6 +320,8 @@ def _plain(value: Any) -> Hashable:
         return tuple((key, _plain(each)) for key, each in value.items())
     if isinstance(value, np.ndarray) and value.size <= SMALL:
         return value.shape, value.dtype, value.tobytes()
+    if hasattr(value, "unpack"):  # of a scan: how many are carried, not which
+        return tuple(map(len, value.unpack()))
     try:
         hash(value)
     except TypeError:

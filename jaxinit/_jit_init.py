@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinit import _equations, _jaxpr
@@ -85,11 +86,13 @@ class JitInit:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The arrays of `fn(*args, **kwargs)`."""
         leaves = jax.tree.leaves((args, kwargs))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            placed = jax.jit(self._fn, out_shardings=self._out_shardings)
-            return placed(*args, **kwargs)
-        plan = self._plan(args, kwargs)
-        return jax.tree.unflatten(plan.tree, plan.run(leaves))
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            plan = self._plan(args, kwargs)
+            if len(plan.graph.inputs) == len(leaves):  # more: tracers closed over
+                # One key may now go to two programs, each of which draws a part.
+                with jax.debug_key_reuse(False):
+                    return jax.tree.unflatten(plan.tree, plan.run(leaves))
+        return jax.jit(self._fn, out_shardings=self._out_shardings)(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> list[jax.stages.Lowered]:
         """The distinct programs of a call, lowered; arguments may be shapes."""
@@ -102,7 +105,8 @@ class JitInit:
         # JAX remembers the trace for the kind of arguments and of context; so do we.
         jaxpr = traced.jaxpr.jaxpr
         if jaxpr not in self._plans:
-            names = [name for name, _ in _named((args, kwargs))]
+            names = [f"args{name}" for name, _ in _named(args)]
+            names += [f"kwargs{name}" for name, _ in _named(kwargs)]
             self._plans[jaxpr] = _planned(traced, names, self._out_shardings)
         return self._plans[jaxpr]
 
@@ -166,10 +170,11 @@ class Plan(NamedTuple):
         for _, step in self.pieces:
             _take(step, env)
         results = [jnp.asarray(_read(env, atom)) for atom in self.graph.outputs]
-        seen: set[int] = set()
+        # What is returned may be donated: each its own, and none the caller's.
+        seen = {id(value) for value in (*self.graph.values.values(), *leaves)}
         for i, value in enumerate(results):
             if id(value) in seen:
-                results[i] = jnp.copy(value)  # so that each may be donated
+                results[i] = jnp.copy(value)
             seen.add(id(value))
         home = _home(leaves)
         return [
@@ -199,7 +204,8 @@ class Plan(NamedTuple):
 def _read(env: dict[Any, Any], atom: Any) -> Any:
     if isinstance(atom, jex.Literal):
         aval: Any = atom.aval
-        return jnp.asarray(atom.val, aval.dtype)
+        value = np.asarray(atom.val, aval.dtype)
+        return jnp.asarray(value.item() if aval.weak_type else value)
     return env[atom]
 
 

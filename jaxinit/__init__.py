@@ -5,6 +5,7 @@ An initializer is a value: a pure function (key, shape, dtype) -> array that com
 prints, pickles and caches by the call that built it.
 """
 
+from jaxinit import rules
 from jaxinit._combinators import blocks, scaled, stacked
 from jaxinit._constants import (
     constant,
@@ -30,6 +31,7 @@ from jaxinit._presets import (
     lecun_uniform,
 )
 from jaxinit._registry import available, get, to_config
+from jaxinit._rules import Param, per_param
 from jaxinit._sparse import sparse
 from jaxinit._threefry import fast_key
 from jaxinit._torch import (
@@ -40,6 +42,8 @@ from jaxinit._torch import (
     xavier_normal,
     xavier_uniform,
 )
+from jaxinit._tree import init_tree
+from jaxinit._tree_table import check_tree, describe_tree
 from jaxinit._truncated import trunc_normal, truncated_normal
 from jaxinit._variance_scaling import variance_scaling
 
@@ -47,12 +51,15 @@ __all__ = [
     "Fans",
     "Initializer",
     "Law",
+    "Param",
     "available",
     "blocks",
     "calculate_gain",
+    "check_tree",
     "compute_fans",
     "constant",
     "delta_orthogonal",
+    "describe_tree",
     "dirac",
     "fast_key",
     "gain",
@@ -62,6 +69,7 @@ __all__ = [
     "he_normal",
     "he_uniform",
     "identity",
+    "init_tree",
     "initializer",
     "jit_init",
     "kaiming_normal",
@@ -72,6 +80,8 @@ __all__ = [
     "ones",
     "ones_init",
     "orthogonal",
+    "per_param",
+    "rules",
     "scaled",
     "sparse",
     "stacked",

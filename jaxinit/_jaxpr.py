@@ -8,9 +8,7 @@ two parameters that differ in nothing else are one program.
 """
 
 import functools
-import itertools
-import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +19,10 @@ from jax import lax
 from jax.extend.core import primitives
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from jaxinit._signature import of_jaxpr
 from jaxinit._threefry import fast_key
 
-__all__ = ["Graph", "closed", "graph", "signature"]
+__all__ = ["Graph", "closed", "derives_keys", "draws", "fast", "graph", "only"]
 
 _CALLS = {
     getattr(primitives, name)
@@ -123,12 +122,12 @@ def _indexing(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
     sizes = tuple(limit - start for start, limit in zip(starts, limits, strict=True))
     source: Any = eqn.invars[0].aval
-    return _indexed(source.shape, source.dtype, sizes)
+    return _indexed(source.shape, source.dtype, sizes, _context())
 
 
 @functools.lru_cache(maxsize=256)
 def _indexed(
-    shape: tuple[int, ...], dtype: Any, sizes: tuple[int, ...]
+    shape: tuple[int, ...], dtype: Any, sizes: tuple[int, ...], context: Hashable
 ) -> jex.ClosedJaxpr:
     def index(x: jax.Array, *starts: jax.Array) -> jax.Array:
         # Within bounds: the plain primitive neither clamps nor wraps what it is given.
@@ -138,6 +137,12 @@ def _indexed(
     return jax.make_jaxpr(index)(
         jax.ShapeDtypeStruct(shape, dtype), *[start] * len(shape)
     )
+
+
+def _context() -> Hashable:
+    """What a trace of ours depends on beside its arguments."""
+    partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    return jax.sharding.get_abstract_mesh(), bool(partitionable)
 
 
 def is_key_material(aval: Any) -> bool:
@@ -166,20 +171,7 @@ def draws(eqn: jex.JaxprEqn) -> bool:
     )
 
 
-def _memo(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Remember the result for each living jaxpr, found by its identity."""
-    known: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-
-    @functools.wraps(function)
-    def look(jaxpr: Any) -> Any:
-        if jaxpr not in known:
-            known[jaxpr] = function(jaxpr)
-        return known[jaxpr]
-
-    return look
-
-
-@_memo
+@of_jaxpr
 def _draws(jaxpr: jex.Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
 
@@ -218,7 +210,7 @@ def fast(trace: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
     return jex.ClosedJaxpr(_fast(trace.jaxpr), trace.consts)
 
 
-@_memo
+@of_jaxpr
 def _fast(jaxpr: jex.Jaxpr) -> jex.Jaxpr:
     if not _draws(jaxpr):
         return jaxpr
@@ -227,9 +219,8 @@ def _fast(jaxpr: jex.Jaxpr) -> jex.Jaxpr:
         if eqn.primitive is primitives.random_bits_p:
             key = eqn.invars[0]
             aval: Any = key.aval
-            partitionable = bool(jax.config.jax_threefry_partitionable)  # type: ignore[attr-defined]
             params = tuple(eqn.params.items())
-            trace = _fast_bits(aval.shape, aval.dtype, params, partitionable)
+            trace = _fast_bits(aval.shape, aval.dtype, params, _context())
             into = Graph([], [], [], {})
             (out,) = _inline(into, trace.jaxpr, trace.consts, [key])
             *first, last = into.equations
@@ -258,72 +249,9 @@ def _fast_bits(
     shape: tuple[int, ...],
     dtype: Any,
     params: tuple[tuple[str, Any], ...],
-    partitionable: bool,  # what `fast_key` looks at
+    context: Hashable,
 ) -> jex.ClosedJaxpr:
     def bits(key: jax.Array) -> Any:
         return primitives.random_bits_p.bind(fast_key(key), **dict(params))
 
     return jax.make_jaxpr(bits)(jax.ShapeDtypeStruct(shape, dtype))
-
-
-# --- equality of programs -------------------------------------------------------------
-
-
-def signature(trace: jex.ClosedJaxpr) -> Hashable:
-    """Equal for programs that compute the same function, up to the names of variables.
-
-    Literals, shapes and dtypes count. What cannot be compared is equal to nothing.
-    """
-    return _signature(trace.jaxpr), tuple(map(_plain, trace.consts))
-
-
-_numbers: dict[Hashable, int] = {}
-_next = itertools.count()
-
-
-@_memo
-def _signature(jaxpr: jex.Jaxpr) -> int:
-    """A number for each structure, so that a nested one is compared at no cost."""
-    names: dict[Any, int] = {}
-
-    def name(atom: Any) -> Hashable:
-        if isinstance(atom, jex.Literal):
-            value = np.asarray(atom.val)
-            return atom.aval, value.dtype, value.tobytes()
-        return names.setdefault(atom, len(names))
-
-    def lines() -> Iterator[Hashable]:
-        for v in (*jaxpr.constvars, *jaxpr.invars):
-            yield name(v), v.aval
-        for eqn in jaxpr.eqns:
-            yield (
-                eqn.primitive,
-                tuple((key, _plain(value)) for key, value in eqn.params.items()),
-                tuple(map(name, eqn.invars)),
-                tuple((name(v), v.aval) for v in eqn.outvars),
-                repr(eqn.ctx),
-            )
-        yield tuple(map(name, jaxpr.outvars))
-
-    return _numbers.setdefault(tuple(lines()), next(_next))
-
-
-def _plain(value: Any) -> Hashable:
-    """A parameter of an equation in a form that compares by value where it can."""
-    if isinstance(value, jex.Jaxpr | jex.ClosedJaxpr):
-        consts = getattr(value, "consts", ())
-        jaxpr = getattr(value, "jaxpr", value)
-        return "jaxpr", _signature(jaxpr), tuple(map(_plain, consts))
-    if isinstance(value, tuple | list):
-        return type(value), tuple(map(_plain, value))
-    if isinstance(value, dict):
-        return tuple((key, _plain(each)) for key, each in value.items())
-    if isinstance(value, np.ndarray) and value.size <= SMALL:
-        return value.shape, value.dtype, value.tobytes()
-    if hasattr(value, "unpack"):  # of a scan: how many are carried, not which
-        return tuple(map(len, value.unpack()))
-    try:
-        hash(value)
-    except TypeError:
-        return "alone", next(_next)
-    return type(value), value

@@ -23,6 +23,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinit import _equations, _jaxpr
+from jaxinit._signature import signature
 
 __all__ = ["jit_init"]
 
@@ -286,7 +287,7 @@ class _Trace:
 
     def __init__(self, trace: jex.ClosedJaxpr) -> None:
         self.trace = trace
-        self._signature = _jaxpr.signature(trace)
+        self._signature = signature(trace)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Trace) and self._signature == other._signature

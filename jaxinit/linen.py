@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flax Linen models, read for what each layer knows of its kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -46,12 +46,9 @@ def layers(model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Layer]:
     ) -> Any:
         result = call(*passed, **named)
         module = context.module
-        for name in ("kernel", "embedding"):
-            if module.scope is not None and module.has_variable("params", name):
-                shape = nn.unbox(module.get_variable("params", name)).shape
-                path = "/".join(("params", *module.path, name))
-                if (fans := _fans(module, len(shape))) is not None:
-                    found[path] = fans, shape
+        for path, kernel in _kernels(module):
+            if (fans := _fans(module, kernel.ndim)) is not None:
+                found["/".join(("params", *module.path, *path))] = fans, kernel.shape
         return result
 
     with nn.intercept_methods(look):
@@ -62,6 +59,16 @@ def layers(model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, Layer]:
             kwargs,
         )
     return _stacked(nn.unbox(variables), found)
+
+
+def _kernels(module: nn.Module) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The kernels of a layer itself, by their paths in it."""
+    params = nn.unbox(module.variables.get("params", {})) if module.scope else {}
+    for name, inner in params.items():
+        if name in ("kernel", "embedding"):
+            yield (name,), inner
+        elif isinstance(module, nn.OptimizedLSTMCell):  # whose gates are no modules
+            yield (name, "kernel"), inner["kernel"]
 
 
 def _stacked(
@@ -104,7 +111,7 @@ def _fans(module: nn.Module, ndim: int) -> Fans | None:
                 tuple(range(ndim - out, ndim)),
                 tuple(range(batch)),
             )
-        case nn.Dense():
+        case nn.Dense() | nn.OptimizedLSTMCell():
             return Fans.axes()
     return None
 

@@ -24,11 +24,13 @@ FLOORS = [
     {"_distributions"},
     {"_constants", "_orthogonal", "_sparse", "_truncated", "_variance_scaling"},
     {"_presets", "_torch"},
-    {"_combinators", "_jaxpr", "_registry"},
+    {"_combinators", "_registry", "_signature"},
+    {"_jaxpr"},
     {"_equations", "_layers"},
     {"_jit_init"},
-    {"_tree"},
-    {"rules"},
+    {"_rules"},
+    {"_tree", "rules"},
+    {"_tree_table"},
     {"linen", "nnx"},
     {"_digits", "_show"},
     {"_demo"},
@@ -92,7 +94,8 @@ def test_the_public_names_are_sorted_and_real():
     assert jaxinit.__all__ == sorted(jaxinit.__all__)
     assert all(hasattr(jaxinit, name) for name in jaxinit.__all__)
     public = {name for name in vars(jaxinit) if not name.startswith("_")}
-    assert public == set(jaxinit.__all__)
+    asked_for = {"linen", "nnx"}  # there once they are imported
+    assert public - asked_for == set(jaxinit.__all__)
 
 
 def test_every_public_initializer_has_a_case():

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules: which parameter of a tree a pattern means, and what it is to be drawn from."""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+
+from jaxinit import _checks as check
+from jaxinit._checks import Shape
+from jaxinit._initializer import Initializer, callee
+from jaxinit._layers import Layer
+
+Callee: TypeAlias = Callable[..., jax.Array]  # any initializer, ours or not
+
+
+@dataclass(frozen=True)
+class Param:
+    """One leaf of a tree; `siblings` are the leaves beside it and itself, by name.
+
+    `layers` has what is known of the layers that use them, by name too.
+
+    Example:
+        >>> import jax, jaxinit
+        >>> bias = jax.ShapeDtypeStruct((3,), "float32")
+        >>> jaxinit.Param("params/a/bias", (3,), bias.dtype, None, {"bias": bias}).name
+        'bias'
+    """
+
+    path: str
+    shape: Shape
+    dtype: Any
+    sharding: Any
+    siblings: Mapping[str, jax.ShapeDtypeStruct] = field(repr=False)
+    layers: Mapping[str, Layer] = field(repr=False, default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The last segment of the path."""
+        return self.path.rpartition("/")[2]
+
+
+Pattern: TypeAlias = str | re.Pattern[str] | Callable[[Param], bool]
+
+
+@dataclass(frozen=True)
+class PerParam:
+    """What `per_param` returns."""
+
+    fn: Callable[[Param], Callee]
+
+    def __repr__(self) -> str:
+        return f"per_param({words(self.fn)})"
+
+
+Rules: TypeAlias = Sequence[tuple[Pattern, Callee | PerParam]]
+
+
+def per_param(fn: Callable[[Param], Callee]) -> PerParam:
+    """A rule's value that depends on the parameter: `fn(param)` is its initializer.
+
+    Raises:
+        TypeError: if `fn` is no function of a `Param`.
+
+    Example:
+        >>> import jax, jaxinit
+        >>> def bias(param):  # PyTorch's, bounded by the fan_in of the kernel beside it
+        ...     return jaxinit.torch_bias(param.siblings["kernel"].shape[0])
+        >>> rules = [
+        ...     ("kernel", jaxinit.torch_linear()),
+        ...     ("bias", jaxinit.per_param(bias)),
+        ... ]
+        >>> layer = {"kernel": jax.numpy.zeros((16, 3)), "bias": jax.numpy.zeros(3)}
+        >>> tree = jaxinit.init_tree(jax.random.key(0), layer, rules)
+        >>> bool(abs(tree["bias"]).max() <= 1 / 16**0.5)
+        True
+    """
+    if isinstance(fn, Initializer) or not callable(fn):
+        raise TypeError(f"per_param: fn must be a function of a Param, got {fn!r}")
+    return PerParam(fn)
+
+
+class Rule(NamedTuple):
+    """A pattern and its value; None keeps what matches."""
+
+    who: str
+    pattern: Pattern
+    value: Any
+
+    def matches(self, param: Param) -> bool:
+        if isinstance(self.pattern, re.Pattern):
+            return self.pattern.search(param.path) is not None
+        if not isinstance(self.pattern, str):
+            with check.named(f"{self.who} at {param.path}"):
+                return bool(self.pattern(param))
+        segments = self.pattern.split("/")
+        segments = segments[1:] if self.pattern.startswith("/") else ["**", *segments]
+        return _glob(segments, param.path.split("/"))
+
+    def init(self, param: Param) -> Any:
+        if not isinstance(self.value, PerParam):
+            init = self.value
+        else:
+            with check.named(f"{param.path}: {self.who}"):
+                init = callee(f"what {self.value!r} returns", self.value.fn(param))
+        layer = param.layers.get(param.name)
+        return init if layer is None or init is None else layer.drawn_by(init)
+
+
+def _glob(pattern: list[str], path: list[str]) -> bool:
+    if not pattern or not path:
+        return not path and all(segment == "**" for segment in pattern)
+    if pattern[0] == "**":
+        return _glob(pattern[1:], path) or _glob(pattern, path[1:])
+    return fnmatch.fnmatchcase(path[0], pattern[0]) and _glob(pattern[1:], path[1:])
+
+
+def read_rules(rules: Any, keep: Any) -> list[Rule]:
+    """The patterns to keep and the rules, in the order of their turn."""
+    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    for name, given in (("rules", pairs), ("keep", keep)):
+        if isinstance(given, str) or not hasattr(given, "__iter__"):
+            raise TypeError(f"{name} must be a sequence, got {given!r}")
+    found = [Rule(f"keep[{i}]", pattern, None) for i, pattern in enumerate(keep)]
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"rule {i} must be a pair (pattern, value), got {pair!r}")
+        if not isinstance(pair[1], PerParam):
+            callee(f"rule {i}: the value", pair[1])
+        found.append(Rule(f"rule {i}", *pair))
+    for who, pattern, _ in found:
+        if not (isinstance(pattern, str | re.Pattern) or callable(pattern)):
+            raise TypeError(
+                f"{who}: the pattern must be a glob, a compiled regular expression or "
+                f"a predicate of a Param, got {pattern!r}"
+            )
+    return [rule._replace(who=f"{rule.who} ({words(rule.pattern)})") for rule in found]
+
+
+def nearest(pairs: list[tuple[Pattern, str, str]]) -> str:
+    """The name of the pattern and path most alike, as far down as the pattern goes."""
+    scores = {"": 0.5}
+    for pattern, path, name in pairs:
+        text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+        if isinstance(text, str):
+            text = text.strip("/")
+            tail = "/".join(path.split("/")[-1 - text.count("/") :])
+            scores[name] = difflib.SequenceMatcher(None, text, tail).ratio()
+    best = max(scores, key=scores.__getitem__)
+    return best and f"; the nearest is {best}"
+
+
+def words(thing: Any) -> str:
+    return getattr(thing, "__qualname__", None) or repr(thing)

@@ -6,22 +6,25 @@ parameters (kernel, bias, scale, embedding, and the statistics mean and var); fo
 other name put a rule of your own before it: `[("cls", zeros), *rules.vit("head")]`.
 Pass `layers` (of `jaxinit.linen` or `jaxinit.nnx`) to `init_tree`, so that attention,
 grouped, transposed and fused kernels are counted as their layers use them.
+
+Example:
+    >>> import jax, jaxinit
+    >>> layer = {"kernel": jax.ShapeDtypeStruct((12, 5), "float32")}
+    >>> (row,) = jaxinit.describe_tree(layer, jaxinit.rules.torch()).rows
+    >>> round(row.std, 6)  # 1/√(3 · 12)
+    0.166667
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import jax.numpy as jnp
-
 from jaxinit import _checks as check
-from jaxinit._constants import ones, zeros
+from jaxinit._constants import zeros
 from jaxinit._distributions import normal, uniform_between
-from jaxinit._fans import Fans
-from jaxinit._initializer import Initializer
-from jaxinit._layers import Layer
 from jaxinit._orthogonal import orthogonal
 from jaxinit._presets import glorot_uniform, lecun_normal
+from jaxinit._recipes import kernel_of, parent, recipe
 from jaxinit._rules import Param, Pattern, Rules, per_param
 from jaxinit._torch import kaiming_normal, torch_linear, xavier_uniform
 from jaxinit._truncated import truncated_normal
@@ -41,6 +44,13 @@ def torch() -> Rules:
     U(±√(6/(fan_in + 3 fan_out))), biases zero. LSTM and GRU: U(±1/√hidden) for all.
     Embedding: N(0, 1). Normalisation: scale 1, bias 0.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> tree = {"embedding": jax.ShapeDtypeStruct((7, 4), "float32")}
+        >>> (row,) = jaxinit.describe_tree(tree, jaxinit.rules.torch()).rows
+        >>> round(row.std, 6)  # N(0, 1)
+        1.0
+
     References:
         PyTorch 2, `reset_parameters` of torch.nn.Linear, _ConvNd, MultiheadAttention,
             RNNBase and Embedding.
@@ -57,22 +67,22 @@ def torch() -> Rules:
             return zeros
         bound = _torch_bound(param)
         if bound is None:
-            layer, shape = _kernel(param)
+            layer, shape = kernel_of(param)
             bound = 1 / math.sqrt(layer.fans.fan_in(shape))
         return uniform_between(-bound, bound)
 
-    return _recipe("torch", kernel=kernel, bias=bias, embedding=normal(1.0))
+    return recipe("torch", kernel=kernel, bias=bias, embedding=normal(1.0))
 
 
 def _torch_bound(param: Param) -> float | None:
     """PyTorch's bound where it is not 1/√fan_in of the layer."""
-    layer, shape = _kernel(param)
+    layer, shape = kernel_of(param)
     fan_in, fan_out = layer.fans(shape)
-    if layer.parts > 1 or _parent(param) in LSTM_GATES:
+    if layer.parts > 1 or parent(param) in LSTM_GATES:
         return 1 / math.sqrt(shape[-1])
     if layer.fans.name == "Fans.conv_transpose":
         return 1 / math.sqrt(fan_out)
-    if _attention(param) and _parent(param) != "out":
+    if _attention(param) and parent(param) != "out":
         return math.sqrt(6 / (fan_in + 3 * fan_out))
     return None
 
@@ -82,9 +92,9 @@ LSTM_GATES = ("ii", "if", "ig", "io", "hi", "hf", "hg", "ho")  # of Linen's cell
 
 def _attention(param: Param) -> bool:
     """Whether a kernel or bias is of Flax's attention, whose kernels have heads."""
-    layer, shape = _kernel(param)
+    layer, shape = kernel_of(param)
     return (
-        _parent(param) in ("query", "key", "value", "out")
+        parent(param) in ("query", "key", "value", "out")
         and layer.fans.name == "Fans.axes"
         and len(shape) == 3
     )
@@ -97,16 +107,23 @@ def keras() -> Rules:
     recurrent kernels of LSTM and GRU are orthogonal, gate by gate; embeddings
     U(±0.05), standard deviation 0.0289; biases 0, scales 1.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> tree = {"kernel": jax.ShapeDtypeStruct((30, 20), "float32")}
+        >>> (row,) = jaxinit.describe_tree(tree, jaxinit.rules.keras()).rows
+        >>> round(row.std, 6)  # √(2 / (30 + 20))
+        0.2
+
     References:
         Keras 3, `kernel_initializer`, `recurrent_initializer` and
             `embeddings_initializer` of its layers.
     """
 
     def kernel(param: Param) -> Choice:
-        recurrent = _parent(param) in (*LSTM_GATES[4:], "dense_h")
+        recurrent = parent(param) in (*LSTM_GATES[4:], "dense_h")
         return orthogonal() if recurrent else glorot_uniform()
 
-    return _recipe("keras", kernel=kernel, embedding=uniform_between(-0.05, 0.05))
+    return recipe("keras", kernel=kernel, embedding=uniform_between(-0.05, 0.05))
 
 
 def gpt2(layers: int, residual: Sequence[Pattern], std: float = 0.02) -> Rules:
@@ -122,6 +139,14 @@ def gpt2(layers: int, residual: Sequence[Pattern], std: float = 0.02) -> Rules:
             ["attention/out/kernel", "mlp/down/kernel"].
         std: the standard deviation of the others.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> kernel = {"kernel": jax.ShapeDtypeStruct((8, 8), "float32")}
+        >>> rules = jaxinit.rules.gpt2(12, ["out/kernel"])
+        >>> table = jaxinit.describe_tree({"out": kernel, "up": kernel}, rules)
+        >>> [round(row.std, 6) for row in table.rows]
+        [0.004082, 0.02]
+
     References:
         A. Radford et al., "Language models are unsupervised multitask learners", 2019,
             section 2.3.
@@ -130,7 +155,7 @@ def gpt2(layers: int, residual: Sequence[Pattern], std: float = 0.02) -> Rules:
     last = normal(std / math.sqrt(2 * layers))
     return [
         *((pattern, last) for pattern in residual),
-        *_recipe("gpt2", kernel=normal(std), embedding=normal(std)),
+        *recipe("gpt2", kernel=normal(std), embedding=normal(std)),
     ]
 
 
@@ -149,6 +174,14 @@ def llama(
         head: patterns of the output projection; empty where it is tied.
         std: the standard deviation of the others.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> kernel = {"kernel": jax.ShapeDtypeStruct((8, 8), "float32")}
+        >>> rules = jaxinit.rules.llama(8, ["out/kernel"], head=[])
+        >>> table = jaxinit.describe_tree({"out": kernel, "up": kernel}, rules)
+        >>> [round(row.std, 6) for row in table.rows]
+        [0.004933, 0.019732]
+
     References:
         D. Groeneveld et al., "OLMo: accelerating the science of language models",
             2024, arXiv:2402.00838 (the initialisation "full_megatron" of its code).
@@ -160,14 +193,14 @@ def llama(
         return truncated_normal(std, lower=-3.0, upper=3.0)
 
     def by_width(param: Param) -> Choice:
-        layer, shape = _kernel(param)
+        layer, shape = kernel_of(param)
         return truncated(1 / math.sqrt(layer.fans.fan_in(shape)))
 
     last = truncated(std / math.sqrt(2 * layers))
     return [
         *((pattern, per_param(by_width)) for pattern in head),
         *((pattern, last) for pattern in residual),
-        *_recipe("llama", kernel=truncated(std), embedding=truncated(std)),
+        *recipe("llama", kernel=truncated(std), embedding=truncated(std)),
     ]
 
 
@@ -177,6 +210,13 @@ def t5() -> Rules:
     Kernels N(0, 1/fan_in); queries N(0, 1/(fan_in · d_kv)), d_kv the size of a head,
     so that query · key has unit variance; embeddings N(0, 1); scales 1, biases 0.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> tree = {"kernel": jax.ShapeDtypeStruct((64, 32), "float32")}
+        >>> (row,) = jaxinit.describe_tree(tree, jaxinit.rules.t5()).rows
+        >>> round(row.std, 6)  # 1 / √64
+        0.125
+
     References:
         C. Raffel et al., "Exploring the limits of transfer learning with a unified
             text-to-text transformer", 2020, arXiv:1910.10683; N. Shazeer et al.,
@@ -184,11 +224,11 @@ def t5() -> Rules:
     """
 
     def kernel(param: Param) -> Choice:
-        if _parent(param) != "query":
+        if parent(param) != "query":
             return variance_scaling(1.0, "fan_in", "normal")
         return variance_scaling(1 / param.shape[-1], "fan_in", "normal")
 
-    return _recipe("t5", kernel=kernel, embedding=normal(1.0))
+    return recipe("t5", kernel=kernel, embedding=normal(1.0))
 
 
 def vit(head: Sequence[Pattern]) -> Rules:
@@ -202,17 +242,25 @@ def vit(head: Sequence[Pattern]) -> Rules:
     Args:
         head: patterns of the head's kernel.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> kernel = {"kernel": jax.ShapeDtypeStruct((4, 4), "float32")}
+        >>> rules = jaxinit.rules.vit(["head/kernel"])
+        >>> table = jaxinit.describe_tree({"head": kernel, "up": kernel}, rules)
+        >>> [row.std for row in table.rows]
+        [0.0, 0.5]
+
     References:
         A. Dosovitskiy et al., "An image is worth 16x16 words", 2021, arXiv:2010.11929;
             its code, `models_vit.py`.
     """
 
     def kernel(param: Param) -> Choice:
-        return lecun_normal() if len(_kernel(param)[1]) == 4 else xavier_uniform()
+        return lecun_normal() if len(kernel_of(param)[1]) == 4 else xavier_uniform()
 
     return [
         *((pattern, zeros) for pattern in head),
-        *_recipe("vit", kernel=kernel, bias=normal(1e-6), embedding=normal(0.02)),
+        *recipe("vit", kernel=kernel, bias=normal(1e-6), embedding=normal(0.02)),
     ]
 
 
@@ -226,6 +274,13 @@ def resnet(last: Sequence[Pattern]) -> Rules:
         last: patterns of the last normalisation's scale in each branch, such as
             ["block*/norm3/scale"].
 
+    Example:
+        >>> import jax, jaxinit
+        >>> tree = {"kernel": jax.ShapeDtypeStruct((3, 3, 8, 32), "float32")}
+        >>> (row,) = jaxinit.describe_tree(tree, jaxinit.rules.resnet([])).rows
+        >>> round(row.std, 6)  # √(2 / (9 · 32))
+        0.083333
+
     References:
         K. He et al., "Delving deep into rectifiers", 2015, arXiv:1502.01852.
         P. Goyal et al., "Accurate, large minibatch SGD", 2017, arXiv:1706.02677,
@@ -233,11 +288,11 @@ def resnet(last: Sequence[Pattern]) -> Rules:
     """
 
     def kernel(param: Param) -> Choice:
-        if len(_kernel(param)[1]) == 2:
+        if len(kernel_of(param)[1]) == 2:
             return torch_linear()
         return kaiming_normal("fan_out", "relu")
 
-    return [*((pattern, zeros) for pattern in last), *_recipe("resnet", kernel=kernel)]
+    return [*((pattern, zeros) for pattern in last), *recipe("resnet", kernel=kernel)]
 
 
 def spectral(scale: float = 1.0) -> Rules:
@@ -251,6 +306,13 @@ def spectral(scale: float = 1.0) -> Rules:
     Args:
         scale: a factor for all.
 
+    Example:
+        >>> import jax, jaxinit
+        >>> tree = {"kernel": jax.ShapeDtypeStruct((64, 16), "float32")}
+        >>> (row,) = jaxinit.describe_tree(tree, jaxinit.rules.spectral()).rows
+        >>> round(row.std, 6)  # √(16 / 64) / √64
+        0.0625
+
     References:
         G. Yang, J. B. Simon, J. Bernstein, "A spectral condition for feature learning",
             2023, arXiv:2310.17813, section 4; G. Yang et al., "Tensor programs V",
@@ -259,43 +321,8 @@ def spectral(scale: float = 1.0) -> Rules:
     scale = check.number("scale", scale)
 
     def kernel(param: Param) -> Choice:
-        layer, shape = _kernel(param)
+        layer, shape = kernel_of(param)
         fan_in, fan_out = layer.fans(shape)
         return normal(scale * min(1.0, math.sqrt(fan_out / fan_in)) / math.sqrt(fan_in))
 
-    return _recipe("spectral", kernel=kernel, embedding=normal(scale))
-
-
-# --- what the recipes share -----------------------------------------------------------
-
-
-def _recipe(who: str, **choices: Any) -> Rules:
-    """Rules by the last name of the path; a function of a `Param` chooses for it."""
-    table = {"bias": zeros, "scale": ones, "mean": zeros, "var": ones, **choices}
-
-    def choose(param: Param) -> Choice:
-        choice = table.get(param.name)
-        if choice is None:
-            raise ValueError(
-                f"the recipe {who} knows {', '.join(sorted(table))} and not "
-                f"{param.path}; put a rule for it before the recipe"
-            )
-        return choice if isinstance(choice, Initializer) else choice(param)
-
-    choose.__qualname__ = who
-    return [(_is_parameter, per_param(choose))]
-
-
-def _is_parameter(param: Param) -> bool:
-    return bool(jnp.issubdtype(param.dtype, jnp.inexact))
-
-
-def _kernel(param: Param) -> tuple[Layer, tuple[int, ...]]:
-    """The layer and the shape of one kernel, for a kernel or the bias beside it."""
-    layer = param.layers.get("kernel", Layer(Fans.axes()))
-    return layer, layer.kernel(param.siblings["kernel"].shape)
-
-
-def _parent(param: Param) -> str:
-    """The name of the layer that a parameter belongs to."""
-    return "".join(param.path.split("/")[-2:-1])
+    return recipe("spectral", kernel=kernel, embedding=normal(scale))

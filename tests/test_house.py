@@ -11,6 +11,8 @@ import jax
 import pytest
 
 import jaxinit
+import jaxinit.linen
+import jaxinit.nnx
 from tests.cases import CASES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -29,6 +31,7 @@ FLOORS = [
     {"_equations", "_layers"},
     {"_jit_init"},
     {"_rules"},
+    {"_recipes"},
     {"_tree", "rules"},
     {"_tree_table"},
     {"linen", "nnx"},
@@ -113,8 +116,11 @@ def test_the_version_is_that_of_the_changelog():
 def documented() -> list[tuple[str, str]]:
     """Every public name with its docstring, those of the methods too."""
     found = []
-    for name in jaxinit.__all__:
-        thing = getattr(jaxinit, name)
+    names = {name: getattr(jaxinit, name) for name in jaxinit.__all__}
+    for module in (jaxinit.rules, jaxinit.linen, jaxinit.nnx):
+        place = module.__name__.removeprefix("jaxinit.")
+        names |= {f"{place}:{name}": getattr(module, name) for name in module.__all__}
+    for name, thing in names.items():
         if isinstance(thing, jaxinit.Initializer):
             continue  # zeros and ones: values of constant
         found.append((name, inspect.getdoc(thing) or ""))

@@ -94,7 +94,7 @@ def run(competitor: str, kind: str, depth: int, vocabulary: int) -> dict[str, fl
         make = nnx_constructor(depth, vocabulary)
         build = {
             "jaxinit": lambda rngs: jaxinit.nnx.create(make, rngs),
-            "jit": nnx.jit(lambda rngs: make(rngs)),
+            "jit": nnx.jit(make),
             "eager": make,
         }[competitor]
 

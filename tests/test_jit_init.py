@@ -957,7 +957,9 @@ def test_around_a_derivative(key):
 # --- errors ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fn", [None, 3, {"init": layers}], ids=repr)
+@pytest.mark.parametrize(
+    "fn", [None, 3, {"init": layers}], ids=lambda x: type(x).__name__
+)
 def test_what_is_no_function(fn):
     with pytest.raises(TypeError, match="jit_init: fn must be a function"):
         jit_init(fn)

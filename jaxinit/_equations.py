@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 
 import jax.extend.core as jex
-from jax.extend.core import primitives
 
 from jaxinit import _jaxpr
 
@@ -32,7 +31,7 @@ def needed(
         if not outs:
             continue
         parts = [eqn]
-        if len(eqn.outvars) > 1 and eqn.primitive is primitives.scan_p:
+        if len(eqn.outvars) > 1 and _jaxpr.is_loop(eqn):
             parts = [each for k in outs for each in _jaxpr.only(eqn, k)]
         wanted.update(reads(parts))
         kept += reversed(parts)

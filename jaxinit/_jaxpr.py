@@ -17,12 +17,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import primitives
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxinit._signature import of_jaxpr
 from jaxinit._threefry import fast_key
 
-__all__ = ["Graph", "closed", "derives_keys", "draws", "fast", "graph", "only"]
+try:
+    from jax.interpreters.partial_eval import dce_jaxpr
+except ImportError:  # not promised by JAX: without it a loop stays one program
+    dce_jaxpr = None  # type: ignore[assignment]
+
+__all__ = [
+    "Graph",
+    "closed",
+    "derives_keys",
+    "draws",
+    "fast",
+    "graph",
+    "is_loop",
+    "only",
+]
 
 _CALLS = {
     getattr(primitives, name)
@@ -174,6 +187,11 @@ def draws(eqn: jex.JaxprEqn) -> bool:
 @of_jaxpr
 def _draws(jaxpr: jex.Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
+
+
+def is_loop(eqn: jex.JaxprEqn) -> bool:
+    """Whether `only` can take an equation apart."""
+    return eqn.primitive is primitives.scan_p and dce_jaxpr is not None
 
 
 def only(eqn: jex.JaxprEqn, k: int) -> list[jex.JaxprEqn]:

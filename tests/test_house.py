@@ -29,6 +29,7 @@ FLOORS = [
     {"_combinators", "_registry", "_signature"},
     {"_jaxpr"},
     {"_equations", "_layers"},
+    {"_plan"},
     {"_jit_init"},
     {"_rules"},
     {"_recipes"},

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -999,3 +1000,35 @@ def test_keys_that_are_used_twice_are_found(key):
 
     with pytest.raises(jax.errors.KeyReuseError):
         jit_init(init)(key)
+
+
+def test_a_trace_that_cannot_be_read_is_compiled_whole(key, monkeypatch):
+    """The way out if JAX changes its traces: loud, and the same arrays."""
+
+    def init(key):
+        return [jax.random.normal(jax.random.fold_in(key, i), (3,)) for i in range(2)]
+
+    def unreadable(trace):
+        raise AttributeError("no such thing in a trace")
+
+    monkeypatch.setattr("jaxinit._jaxpr.graph", unreadable)
+    ours = jit_init(init)
+    with pytest.warns(RuntimeWarning, match="cannot read the traces of this JAX"):
+        drawn = ours(fresh(key))
+    chex.assert_trees_all_equal(drawn, jax.jit(init)(fresh(key)))
+    assert len(ours.lower(key)) == 1
+
+
+def test_a_loop_that_cannot_be_taken_apart_stays_whole(key, monkeypatch):
+    def init(key):
+        def body(carry, key):
+            first, second = jax.random.split(key)
+            return carry, (jax.random.normal(first), jax.random.uniform(second))
+
+        return jax.lax.scan(body, 0, jax.random.split(key, 4))[1]
+
+    assert len(jit_init(init).lower(fresh(key))) == 2
+    monkeypatch.setattr("jaxinit._jaxpr.dce_jaxpr", None)
+    ours = jit_init(init)
+    assert len(ours.lower(fresh(key))) == 1
+    chex.assert_trees_all_equal(ours(fresh(key)), jax.jit(init)(fresh(key)))

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a call of `jit_init`: shared keys, then a program for each output."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxinit import _equations, _jaxpr
+from jaxinit._signature import signature
+
+__all__ = ["Plan", "Program", "planned"]
+
+
+class Program:
+    """A function to compile; equal ones are the same object (see `_program`)."""
+
+    def __init__(self, trace: jex.ClosedJaxpr, out_shardings: tuple[Any, ...]) -> None:
+        avals: list[Any] = [v.aval for v in trace.jaxpr.invars]
+        self._avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+        self.run = jax.jit(
+            jex.jaxpr_as_fun(_jaxpr.fast(trace)),
+            out_shardings=None if set(out_shardings) == {None} else list(out_shardings),
+        )
+        self.ready = False
+
+    def lower(self) -> jax.stages.Lowered:
+        return self.run.lower(*self._avals)
+
+
+class Step(NamedTuple):
+    """A function and the variables that it reads and writes."""
+
+    run: Callable[..., Any]
+    inputs: list[Any]
+    outputs: list[jex.Var]
+
+
+class Plan(NamedTuple):
+    """How to compute the outputs: first the shared keys, then the programs' arrays.
+
+    `moves` has a sharding for each output that would come without the one asked for.
+    """
+
+    tree: Any
+    graph: _jaxpr.Graph
+    names: list[str]
+    shared: list[Step]
+    pieces: list[tuple[Program, Step]]
+    moves: list[Any]
+
+    def run(self, leaves: Sequence[Any]) -> list[Any]:
+        env = {**self.graph.values, **dict(zip(self.graph.inputs, leaves, strict=True))}
+        for v, name in zip(self.graph.inputs, self.names, strict=True):
+            if isinstance(env[v], jax.ShapeDtypeStruct) and self._needs(v):
+                raise TypeError(
+                    f"jit_init: argument {name} is a ShapeDtypeStruct, and an output "
+                    "depends on its values; pass an array"
+                )
+        for step in self.shared:
+            _take(step, env)
+        self._compile(env)
+        for _, step in self.pieces:
+            _take(step, env)
+        results = [jnp.asarray(_read(env, atom)) for atom in self.graph.outputs]
+        # What is returned may be donated: each its own, and none the caller's.
+        seen = {id(value) for value in (*self.graph.values.values(), *leaves)}
+        for i, value in enumerate(results):
+            if id(value) in seen:
+                results[i] = jnp.copy(value)
+            seen.add(id(value))
+        home = _home(leaves)
+        return [
+            _move(value, home if sharding is None and not value.committed else sharding)
+            for value, sharding in zip(results, self.moves, strict=True)
+        ]
+
+    def _needs(self, v: jex.Var) -> bool:
+        steps = [*self.shared, *(step for _, step in self.pieces)]
+        return v in self.graph.outputs or any(v in step.inputs for step in steps)
+
+    def _compile(self, env: dict[Any, Any]) -> None:
+        """Compile what was never compiled, on all cores, while tracing goes on."""
+        fresh = {p: step for p, step in self.pieces if not p.ready}
+        if len(fresh) > 1:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                compiling = []
+                for program, step in fresh.items():
+                    lowered = program.run.lower(*[env[v] for v in step.inputs])
+                    compiling.append(pool.submit(lowered.compile))
+            for each in compiling:
+                each.result()
+        for program in fresh:
+            program.ready = True
+
+
+def _read(env: dict[Any, Any], atom: Any) -> Any:
+    if isinstance(atom, jex.Literal):
+        aval: Any = atom.aval
+        value = np.asarray(atom.val, aval.dtype)
+        return jnp.asarray(value.item() if aval.weak_type else value)
+    return env[atom]
+
+
+def _home(leaves: Sequence[Any]) -> Any:
+    """Where `jax.jit` would put outputs that depend on no argument."""
+    for leaf in leaves:
+        if getattr(leaf, "committed", False):
+            mesh = getattr(leaf.sharding, "mesh", None)
+            return NamedSharding(mesh, PartitionSpec()) if mesh else leaf.sharding
+    return None
+
+
+def _move(value: jax.Array, sharding: Any) -> jax.Array:
+    if sharding is None:
+        return value
+    return jax.jit(jnp.copy, out_shardings=sharding)(value)
+
+
+def _take(step: Step, env: dict[Any, Any]) -> None:
+    results = step.run(*[_read(env, atom) for atom in step.inputs])
+    env.update(zip(step.outputs, results, strict=True))
+
+
+def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
+    """How to compute the outputs of a trace."""
+    names = [f"args{name}" for name, _ in _named(args)]
+    names += [f"kwargs{name}" for name, _ in _named(kwargs)]
+    graph = _jaxpr.graph(traced.jaxpr)
+    placed = _shardings(traced.out_info, out_shardings)
+    wanted = {v for v in graph.outputs if isinstance(v, jex.Var)}
+    needed = _equations.needed(graph.equations, wanted)
+    keys, constants, draws = _equations.by_kind(needed)
+    for eqn in (*constants, *draws):
+        if eqn.effects:
+            raise TypeError(f"jit_init: fn must be pure, and has effects {eqn.effects}")
+    writer = {v: eqn for eqn in constants for v in eqn.outvars}
+    cores = [*_equations.connected(draws)]
+    cores += [[eqn] for eqn in constants if wanted.intersection(eqn.outvars)]
+
+    # Keys that one group alone uses are made in its program, the others beforehand.
+    users: dict[jex.Var, set[int]] = {v: {-1} for v in wanted}
+    for number, core in enumerate(cores):
+        for v in _equations.reads(core):
+            users.setdefault(v, set()).add(number)
+    shared: list[Step] = []
+    own: list[list[jex.JaxprEqn]] = [[] for _ in cores]
+    for eqn in reversed(keys):
+        by = set[int]().union(*(users.get(v, set()) for v in eqn.outvars))
+        for v in _equations.reads([eqn]):
+            users.setdefault(v, set()).update(by)
+        if len(by) == 1 and -1 not in by:
+            own[by.pop()].insert(0, eqn)
+        else:
+            inputs = _equations.inputs([eqn])
+            run = jex.jaxpr_as_fun(_jaxpr.closed(inputs, [eqn], eqn.outvars))
+            shared.insert(0, Step(run, inputs, eqn.outvars))
+
+    sharding: dict[jex.Var, Any] = {}
+    for v, asked in zip(graph.outputs, placed, strict=True):
+        if isinstance(v, jex.Var):
+            sharding.setdefault(v, asked)
+    pieces = []
+    for core, made in zip(cores, own, strict=True):
+        group = [*made, *_equations.constants_of(core, writer), *core]
+        outputs = [v for eqn in core for v in eqn.outvars if v in wanted]
+        inputs = _equations.inputs(group)
+        trace = _Trace(_jaxpr.closed(inputs, group, outputs))
+        program = _program(trace, tuple(sharding[v] for v in outputs))
+        pieces.append((program, Step(program.run, inputs, outputs)))
+    drawn = {v: sharding[v] for _, step in pieces for v in step.outputs}
+    moves = [
+        None if isinstance(v, jex.Var) and drawn.get(v, ...) == asked else asked
+        for v, asked in zip(graph.outputs, placed, strict=True)
+    ]
+    tree = jax.tree.structure(traced.out_info)
+    return Plan(tree, graph, names, shared, pieces, moves)
+
+
+class _Trace:
+    """A trace that is equal to another where their signatures are."""
+
+    def __init__(self, trace: jex.ClosedJaxpr) -> None:
+        self.trace = trace
+        self._signature = signature(trace)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Trace) and self._signature == other._signature
+
+    def __hash__(self) -> int:
+        return hash(self._signature)
+
+
+@functools.lru_cache(maxsize=4096)
+def _program(trace: _Trace, out_shardings: tuple[Any, ...]) -> Program:
+    return Program(trace.trace, out_shardings)
+
+
+def _shardings(out_info: Any, out_shardings: Any) -> list[Any]:
+    """The sharding of each output, or None."""
+    if out_shardings is None:
+        return [None] * len(jax.tree.leaves(out_info))
+    if callable(out_shardings):  # for `jaxinit.nnx`, where the output tells
+        out_shardings = out_shardings(out_info)
+    try:
+        whole = jax.tree.broadcast(
+            out_shardings, out_info, is_leaf=lambda each: each is None
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"jit_init: out_shardings must be a prefix of the output's tree: {error}"
+        ) from error
+    leaves = jax.tree.leaves(whole, is_leaf=lambda each: each is None)
+    for (name, info), sharding in zip(_named(out_info), leaves, strict=True):
+        if isinstance(sharding, jax.sharding.Sharding):
+            try:
+                sharding.shard_shape(info.shape)
+            except ValueError as error:
+                raise ValueError(
+                    f"jit_init: output {name} of shape {info.shape} cannot be placed "
+                    f"as {sharding}: {error}"
+                ) from error
+    return leaves
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree.leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]

@@ -9,7 +9,7 @@ from jaxinit._combinators import blocks, stacked
 from jaxinit._fans import Fans
 from jaxinit._initializer import Initializer
 
-__all__ = ["Layer"]
+__all__ = ["Layer", "general"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Layer:
         if self.parts > 1:
             init = blocks(init, self.parts)
         return init if self.stack is None else stacked(init, self.stack)
+
+
+def general(ndim: int, batch: int, out: int) -> Fans:
+    """The fans of a general dense kernel (*batch, *in, *out) of `ndim` axes."""
+    axes = range(ndim)
+    return Fans.axes(
+        tuple(axes[batch : ndim - out]), tuple(axes[ndim - out :]), tuple(axes[:batch])
+    )
 
 
 def _with_fans(init: Any, fans: Fans) -> Any:

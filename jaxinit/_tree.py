@@ -9,8 +9,8 @@ mistakes that are told before anything is drawn.
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,6 @@ from jaxinit import _checks as check
 from jaxinit._jit_init import jit_init
 from jaxinit._layers import Layer
 from jaxinit._rules import Param, Pattern, Rules, nearest, read_rules, words
-
-Callee: TypeAlias = Callable[..., jax.Array]  # any initializer, ours or not
 
 # What a box calls the leaf in it: Flax's `Partitioned`, the variables of NNX.
 BOXES = [jax.tree_util.GetAttrKey(name) for name in ("value", "raw_value")]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxinit._fans import Fans
-from jaxinit._layers import Layer
+from jaxinit._layers import Layer, general
 
 try:
     import flax.linen as nn
@@ -104,13 +104,7 @@ def _fans(module: nn.Module, ndim: int) -> Fans | None:
         case nn.Embed():
             return Fans.embedding()
         case nn.DenseGeneral():
-            batch = _count(module.batch_dims)
-            out = _count(module.features)
-            return Fans.axes(
-                tuple(range(batch, ndim - out)),
-                tuple(range(ndim - out, ndim)),
-                tuple(range(batch)),
-            )
+            return general(ndim, _count(module.batch_dims), _count(module.features))
         case nn.Dense() | nn.OptimizedLSTMCell():
             return Fans.axes()
     return None

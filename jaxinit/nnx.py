@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinit._fans import Fans
 from jaxinit._jit_init import JitInit
-from jaxinit._layers import Layer
+from jaxinit._layers import Layer, general
 
 try:
     from flax import nnx
@@ -165,12 +165,7 @@ def _fans(module: Any, ndim: int) -> Fans | None:
         case nnx.Embed():
             return Fans.embedding()
         case nnx.LinearGeneral():
-            batch, out = len(module.batch_axis), len(module.out_features)
-            return Fans.axes(
-                tuple(range(batch, ndim - out)),
-                tuple(range(ndim - out, ndim)),
-                tuple(range(batch)),
-            )
+            return general(ndim, len(module.batch_axis), len(module.out_features))
         case nnx.Linear():
             return Fans.axes()
     return None

@@ -38,10 +38,31 @@ def z_of_variance(
     return float(((np.abs(x - mean) ** 2).mean() - std**2) / error)
 
 
+JOINED = """
+import hashlib, json, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+import numpy as np
+import jaxinit
+from jax.sharding import NamedSharding, PartitionSpec
+mesh = jax.make_mesh((4, 2), ("x", "y"))
+where = NamedSharding(mesh, PartitionSpec("x", "y"))
+
+def digests(array):
+    return {
+        str(shard.index): hashlib.sha256(np.asarray(shard.data).tobytes()).hexdigest()
+        for shard in array.addressable_shards
+    }
+"""
+
+
 def in_two_processes(script: str, *args: str) -> list[str]:
     """The last line that a script prints in each of two processes that work together.
 
-    Its arguments are the address to join at, the number of the process, and `args`.
+    It has the names of `JOINED`. Its arguments are the address to join at, the number
+    of the process, and `args`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,7 +70,7 @@ def in_two_processes(script: str, *args: str) -> list[str]:
     root = pathlib.Path(jaxinit.__file__).parent.parent
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script, address, str(i), *args],
+            [sys.executable, "-c", JOINED + script, address, str(i), *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

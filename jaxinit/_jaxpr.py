@@ -8,7 +8,7 @@ two parameters that differ in nothing else are one program.
 """
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +33,7 @@ __all__ = [
     "derives_keys",
     "draws",
     "fast",
+    "filled",
     "graph",
     "is_loop",
     "only",
@@ -192,6 +193,26 @@ def draws(eqn: jex.JaxprEqn) -> bool:
 @of_jaxpr
 def _draws(jaxpr: jex.Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
+
+
+def filled(equations: Sequence[jex.JaxprEqn]) -> Callable[[], np.ndarray] | None:
+    """How to make the small array that the equations fill with one number, if they do.
+
+    Where a mesh is set, JAX would place it there: such arrays are left to JAX.
+    """
+    (eqn, *more) = equations
+    aval: Any = eqn.outvars[0].aval
+    number = eqn.invars[0] if eqn.invars else None
+    if (
+        more
+        or eqn.primitive.name != "broadcast_in_dim"
+        or not isinstance(number, jex.Literal)
+        or aval.size > SMALL
+        or aval.weak_type
+        or not jax.sharding.get_abstract_mesh().empty
+    ):
+        return None
+    return functools.partial(np.full, aval.shape, number.val, aval.dtype)
 
 
 def is_loop(eqn: jex.JaxprEqn) -> bool:

@@ -98,8 +98,7 @@ class JitInit:
         plan = self._plan(args, kwargs)
         if plan is None:
             return [self._whole.lower(*args, **kwargs)]
-        distinct = dict.fromkeys(program for program, _ in plan.pieces)
-        return [program.lower() for program in distinct]
+        return [program.lower() for program in plan.programs]
 
     def _plan(self, args: Any, kwargs: Any) -> Plan | None:
         traced = self._traced.trace(*args, **kwargs)

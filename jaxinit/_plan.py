@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a call of `jit_init`: shared keys, then a program for each output."""
+"""The plan of a call of `jit_init`: the keys, then a program for each output."""
 
 import functools
 import os
@@ -31,20 +31,23 @@ class Program:
         )
         self.ready = False
 
-    def lower(self) -> jax.stages.Lowered:
-        return self.run.lower(*self._avals)
+    def lower(self, *known: Any) -> jax.stages.Lowered:
+        """Lowered for its arguments, or for their shapes where they are not known."""
+        pairs = zip(known or (None,) * len(self._avals), self._avals, strict=True)
+        return self.run.lower(*[aval if x is None else x for x, aval in pairs])
 
 
 class Step(NamedTuple):
     """A function and the variables that it reads and writes."""
 
     run: Callable[..., Any]
-    inputs: list[Any]
+    inputs: list[jex.Var]
     outputs: list[jex.Var]
+    program: Program | None = None  # whose `run` it is
 
 
 class Plan(NamedTuple):
-    """How to compute the outputs: first the shared keys, then the programs' arrays.
+    """How to compute the outputs: first the keys, then the arrays.
 
     `moves` has a sharding for each output that would come without the one asked for.
     """
@@ -52,9 +55,14 @@ class Plan(NamedTuple):
     tree: Any
     graph: _jaxpr.Graph
     names: list[str]
-    shared: list[Step]
-    pieces: list[tuple[Program, Step]]
+    keys: list[Step]
+    pieces: list[Step]
     moves: list[Any]
+
+    @property
+    def programs(self) -> list[Program]:
+        """The distinct programs that draw."""
+        return list(dict.fromkeys(s.program for s in self.pieces if s.program))
 
     def run(self, leaves: Sequence[Any]) -> list[Any]:
         env = {**self.graph.values, **dict(zip(self.graph.inputs, leaves, strict=True))}
@@ -64,11 +72,13 @@ class Plan(NamedTuple):
                     f"jit_init: argument {name} is a ShapeDtypeStruct, and an output "
                     "depends on its values; pass an array"
                 )
-        for step in self.shared:
-            _take(step, env)
-        self._compile(env)
-        for _, step in self.pieces:
-            _take(step, env)
+        home = _home(leaves)
+        if home is not None:  # where the keys are the programs will run
+            _take(self.keys, env)
+        self._compile(env, self.pieces if home is not None else self.keys + self.pieces)
+        if home is None:
+            _take(self.keys, env)
+        _take(self.pieces, env)
         results = [jnp.asarray(_read(env, atom)) for atom in self.graph.outputs]
         # What is returned may be donated: each its own, and none the caller's.
         seen = {id(value) for value in (*self.graph.values.values(), *leaves)}
@@ -76,24 +86,23 @@ class Plan(NamedTuple):
             if id(value) in seen:
                 results[i] = jnp.copy(value)
             seen.add(id(value))
-        home = _home(leaves)
         return [
             _move(value, home if sharding is None and not value.committed else sharding)
             for value, sharding in zip(results, self.moves, strict=True)
         ]
 
     def _needs(self, v: jex.Var) -> bool:
-        steps = [*self.shared, *(step for _, step in self.pieces)]
+        steps = [*self.keys, *self.pieces]
         return v in self.graph.outputs or any(v in step.inputs for step in steps)
 
-    def _compile(self, env: dict[Any, Any]) -> None:
+    def _compile(self, env: dict[Any, Any], steps: Sequence[Step]) -> None:
         """Compile what was never compiled, on all cores, while tracing goes on."""
-        fresh = {p: step for p, step in self.pieces if not p.ready}
+        fresh = {s.program: s for s in steps if s.program and not s.program.ready}
         if len(fresh) > 1:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 compiling = []
                 for program, step in fresh.items():
-                    lowered = program.run.lower(*[env[v] for v in step.inputs])
+                    lowered = program.lower(*[env.get(v) for v in step.inputs])
                     compiling.append(pool.submit(lowered.compile))
             for each in compiling:
                 each.result()
@@ -124,9 +133,10 @@ def _move(value: jax.Array, sharding: Any) -> jax.Array:
     return jax.jit(jnp.copy, out_shardings=sharding)(value)
 
 
-def _take(step: Step, env: dict[Any, Any]) -> None:
-    results = step.run(*[_read(env, atom) for atom in step.inputs])
-    env.update(zip(step.outputs, results, strict=True))
+def _take(steps: Sequence[Step], env: dict[Any, Any]) -> None:
+    for step in steps:
+        results = step.run(*[_read(env, atom) for atom in step.inputs])
+        env.update(zip(step.outputs, results, strict=True))
 
 
 def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
@@ -134,7 +144,8 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
     names = [f"args{name}" for name, _ in _named(args)]
     names += [f"kwargs{name}" for name, _ in _named(kwargs)]
     graph = _jaxpr.graph(traced.jaxpr)
-    placed = _shardings(traced.out_info, out_shardings)
+    out_info = traced.out_info
+    placed = _shardings(out_info, out_shardings)
     wanted = {v for v in graph.outputs if isinstance(v, jex.Var)}
     needed = _equations.needed(graph.equations, wanted)
     keys, constants, draws = _equations.by_kind(needed)
@@ -151,7 +162,7 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
     for number, core in enumerate(cores):
         for v in _equations.reads(core):
             users.setdefault(v, set()).add(number)
-    shared: list[Step] = []
+    steps: list[Step] = []
     own: list[list[jex.JaxprEqn]] = [[] for _ in cores]
     for eqn in reversed(keys):
         by = set[int]().union(*(users.get(v, set()) for v in eqn.outvars))
@@ -160,9 +171,7 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
         if len(by) == 1 and -1 not in by:
             own[by.pop()].insert(0, eqn)
         else:
-            inputs = _equations.inputs([eqn])
-            run = jex.jaxpr_as_fun(_jaxpr.closed(inputs, [eqn], eqn.outvars))
-            shared.insert(0, Step(run, inputs, eqn.outvars))
+            steps.insert(0, _step([eqn], eqn.outvars))
 
     sharding: dict[jex.Var, Any] = {}
     for v, asked in zip(graph.outputs, placed, strict=True):
@@ -172,23 +181,32 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
     for core, made in zip(cores, own, strict=True):
         group = [*_equations.constants_of(core, writer), *core]
         if made:
-            inputs, read = _equations.inputs(made), {*_equations.reads(group)}
-            outputs = [v for eqn in made for v in eqn.outvars if v in read]
-            trace = _Trace(_jaxpr.closed(inputs, made, outputs))
-            run = _program(trace, (None,) * len(outputs)).run
-            shared.append(Step(run, inputs, outputs))
+            read = {*_equations.reads(group)}
+            steps.append(
+                _step(made, [v for eqn in made for v in eqn.outvars if v in read])
+            )
         outputs = [v for eqn in core for v in eqn.outvars if v in wanted]
-        inputs = _equations.inputs(group)
-        trace = _Trace(_jaxpr.closed(inputs, group, outputs))
-        program = _program(trace, tuple(sharding[v] for v in outputs))
-        pieces.append((program, Step(program.run, inputs, outputs)))
-    drawn = {v: sharding[v] for _, step in pieces for v in step.outputs}
+        pieces.append(_step(group, outputs, [sharding[v] for v in outputs]))
+    drawn = {v: sharding[v] for step in pieces for v in step.outputs}
     moves = [
         None if isinstance(v, jex.Var) and drawn.get(v, ...) == asked else asked
         for v, asked in zip(graph.outputs, placed, strict=True)
     ]
-    tree = jax.tree.structure(traced.out_info)
-    return Plan(tree, graph, names, shared, pieces, moves)
+    tree = jax.tree.structure(out_info)
+    return Plan(tree, graph, names, steps, pieces, moves)
+
+
+def _step(
+    equations: Sequence[jex.JaxprEqn],
+    outputs: Sequence[jex.Var],
+    out_shardings: Sequence[Any] = (),
+) -> Step:
+    inputs = _equations.inputs(equations)
+    if (array := _jaxpr.filled(equations)) and not any(out_shardings):
+        return Step(lambda: [jax.device_put(array())], inputs, [*outputs])
+    trace = _Trace(_jaxpr.closed(inputs, equations, outputs))
+    program = _program(trace, (*out_shardings,) or (None,) * len(outputs))
+    return Step(program.run, inputs, [*outputs], program)
 
 
 class _Trace:

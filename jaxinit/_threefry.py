@@ -17,6 +17,7 @@ References:
     easy as 1, 2, 3", SC 2011 (Threefry, section 4.2).
 """
 
+import functools
 import math
 
 import jax
@@ -93,15 +94,26 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
         # The setting changed since the key was wrapped, or dimensions are symbolic.
         return jax.random.bits(_plain(key), shape, f"uint{bit_width}")
     high, low = _index(shape)
-    first, second = _threefry2x32(key[0], key[1], high, low)
+    first, second = _threefry2x32(key[0], key[1], high, _opaque(low))
     if bit_width != 64:
-        bits = lax.convert_element_type(first ^ second, np.dtype(f"uint{bit_width}"))
+        bits = lax.bitwise_xor(first, second)
+        bits = lax.convert_element_type(bits, np.dtype(f"uint{bit_width}"))
     else:
         first, second = (
             lax.convert_element_type(x, np.uint64) for x in (first, second)
         )
-        bits = lax.shift_left(first, np.uint64(32)) | second
+        bits = lax.bitwise_or(lax.shift_left(first, np.uint64(32)), second)
     return lax.optimization_barrier(bits) if _has_short_rows(shape) else bits
+
+
+def _opaque(index: jax.Array) -> jax.Array:
+    """The same index; LLVM's vectoriser does not look for its uses beyond.
+
+    As JAX 0.12 has it, the vectoriser follows the index of a loop to each use of a use,
+    by every path, and each round of the hash doubles the paths: half of what a sampler
+    took to compile. It stops at a minimum whose bound is not known to be idle.
+    """
+    return lax.min(index, lax.optimization_barrier(np.uint32(2**32 - 1)))
 
 
 def _has_short_rows(shape: tuple[int, ...]) -> bool:
@@ -131,7 +143,8 @@ def _index(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
         for axis, dim in enumerate(shape):
             if size > 0 and dim > 1:
                 stride = word(math.prod(shape[axis + 1 :]))
-                index += lax.mul(lax.broadcasted_iota(word, shape, axis), stride)
+                place = lax.broadcasted_iota(word, shape, axis)
+                index = lax.add(index, lax.mul(place, stride))
         if word is np.uint32:
             return lax.full(shape, word(0)), index
         high = lax.shift_right_logical(index, word(32))
@@ -145,17 +158,27 @@ def _threefry2x32(
     key0: jax.Array, key1: jax.Array, x0: jax.Array, x1: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 with 20 rounds, elementwise in the counter words `x0` and `x1`."""
-    keys = (key0, key1, key0 ^ key1 ^ _PARITY)
+    # Plain primitives: operators of arrays are jitted functions, slower to trace.
+    parity = lax.bitwise_xor(lax.bitwise_xor(key0, key1), _PARITY)
+    keys = (key0, key1, parity)
     x0 = lax.add(x0, keys[0])
     x1 = lax.add(x1, keys[1])
     for group in range(5):
-        for rotation in _ROTATIONS[group % 2]:
-            left, right = np.uint32(rotation), np.uint32(32 - rotation)
-            x0 = lax.add(x0, x1)
-            x1 = lax.shift_left(x1, left) | lax.shift_right_logical(x1, right)
-            x1 = lax.bitwise_xor(x0, x1)
+        x0, x1 = _four_rounds(x0, x1, _ROTATIONS[group % 2])
         x0 = lax.add(x0, keys[(group + 1) % 3])
-        x1 = lax.add(x1, keys[(group + 2) % 3] + np.uint32(group + 1))
+        x1 = lax.add(x1, lax.add(keys[(group + 2) % 3], np.uint32(group + 1)))
+    return x0, x1
+
+
+@functools.partial(jax.jit, static_argnums=2)  # traced twice, not five times
+def _four_rounds(
+    x0: jax.Array, x1: jax.Array, rotations: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    for rotation in rotations:
+        left, right = np.uint32(rotation), np.uint32(32 - rotation)
+        x0 = lax.add(x0, x1)
+        high, low = lax.shift_left(x1, left), lax.shift_right_logical(x1, right)
+        x1 = lax.bitwise_xor(x0, lax.bitwise_or(high, low))
     return x0, x1
 
 

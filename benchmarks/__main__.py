@@ -154,7 +154,29 @@ def models(rounds: int) -> list[dict[str, Any]]:
                 flush=True,
             )
         rows.append({"case": model, "models": figures})
+    more = growth(*(each["models"] for each in rows[:2]))
+    print("grows from 12 to 48 blocks: " + ", ".join(f"{k} {v:.2f}" for k, v in more))
+    rows.append({"case": "growth from 12 to 48 blocks", "growth": dict(more)})
     return rows
+
+
+def growth(shallow: dict[str, Any], deep: dict[str, Any]) -> list[tuple[str, float]]:
+    """How much longer the parts of a cold start take for a deeper model."""
+
+    def beside(figures: dict[str, Any]) -> float:
+        return float(figures["jaxinit"]["seconds"] - figures["jaxinit"]["again"])
+
+    def trace(figures: dict[str, Any]) -> float:
+        return float(figures["trace"]["seconds"])
+
+    return [
+        ("beside the draw", beside(deep) / beside(shallow)),
+        ("the model's own trace", trace(deep) / trace(shallow)),
+        (
+            "beside both",
+            (beside(deep) - trace(deep)) / (beside(shallow) - trace(shallow)),
+        ),
+    ]
 
 
 def show(each: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 """Whole models, each initialised in a cold process: `jit_init` against `jax.jit`.
 
 Run as a script it is one competitor: it initialises one model and prints its figures.
+The competitor "trace" only finds the shapes, by `jax.eval_shape`: it runs the model's
+Python code once, which everyone has to do, and nothing else.
 """
 
 import json
@@ -17,8 +19,8 @@ WIDTH, HEADS, LENGTH = 768, 12, 1024
 
 # model: depth, vocabulary, who competes with jit_init
 MODELS = {
-    "GPT-2, 12 blocks, Linen": ("linen", 12, 50257, ["jit"]),
-    "48 blocks of width 768, Linen": ("linen", 48, 1000, ["jit"]),
+    "GPT-2, 12 blocks, Linen": ("linen", 12, 50257, ["jit", "trace"]),
+    "48 blocks of width 768, Linen": ("linen", 48, 1000, ["jit", "trace"]),
     "12-block transformer, NNX": ("nnx", 12, 50257, ["jit", "eager"]),
 }
 
@@ -74,6 +76,12 @@ def nnx_constructor(depth: int, vocabulary: int) -> Any:
     return Transformer
 
 
+def shapes(init: Any) -> Any:
+    import jax
+
+    return lambda key: jax.eval_shape(init, key)
+
+
 def run(competitor: str, kind: str, depth: int, vocabulary: int) -> dict[str, float]:
     import jax
 
@@ -81,8 +89,8 @@ def run(competitor: str, kind: str, depth: int, vocabulary: int) -> dict[str, fl
 
     key = jax.block_until_ready(jax.random.key(0))
     if kind == "linen":
-        jit = jax.jit if competitor == "jit" else jaxinit.jit_init
-        init = jit(linen(depth, vocabulary))
+        how = {"jit": jax.jit, "trace": shapes, "jaxinit": jaxinit.jit_init}[competitor]
+        init = how(linen(depth, vocabulary))
 
         def draw() -> Any:
             return init(key)
@@ -115,7 +123,7 @@ def run(competitor: str, kind: str, depth: int, vocabulary: int) -> dict[str, fl
     seconds = time.perf_counter() - start
     done.set()
     watcher.join()
-    size = sum(x.nbytes for x in arrays)
+    size = sum(x.size * x.dtype.itemsize for x in arrays)
     del arrays
     start = time.perf_counter()
     jax.block_until_ready(jax.tree.leaves(draw()))

@@ -9,10 +9,12 @@ from what draws an array from a key; programs that are equal up to their inputs 
 compiled once and run for each parameter.
 """
 
+import contextlib
 import functools
+import gc
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -85,12 +87,13 @@ class JitInit:
         """The arrays of `fn(*args, **kwargs)`."""
         leaves = jax.tree.leaves((args, kwargs))
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            plan = self._plan(args, kwargs)
-            # With tracers closed over, the trace has more inputs than arguments.
-            if plan is not None and len(plan.graph.inputs) == len(leaves):
-                # One key may now go to two programs, each of which draws a part.
-                with jax.debug_key_reuse(False):
-                    return jax.tree.unflatten(plan.tree, plan.run(leaves))
+            with _no_collection():
+                plan = self._plan(args, kwargs)
+                # With tracers closed over, the trace has more inputs than arguments.
+                if plan is not None and len(plan.graph.inputs) == len(leaves):
+                    # One key may now go to two programs, each of which draws a part.
+                    with jax.debug_key_reuse(False):
+                        return jax.tree.unflatten(plan.tree, plan.run(leaves))
         return self._whole(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> list[jax.stages.Lowered]:
@@ -117,3 +120,18 @@ class JitInit:
                 plan = None
             self._plans[jaxpr] = plan
         return self._plans[jaxpr]
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection: what is traced is alive until the trace is done.
+
+    The collector would look through all of it again and again, a tenth of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -8,6 +8,7 @@ JAX's own monitor.
 
 import contextlib
 import functools
+import gc
 import inspect
 
 import chex
@@ -642,6 +643,30 @@ def test_a_call_like_another_traces_nothing():
     assert len(traced) == 1
     made(random.key(4), jax.ShapeDtypeStruct((4,), jnp.float32))
     assert len(traced) == 2
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_afterwards_as_before(enabled, key):
+    def fails(key):
+        raise RuntimeError
+
+    within = []
+
+    def init(key):
+        within.append(gc.isenabled())
+        return random.normal(key, (3,))
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        jit_init(init)(key)
+        assert gc.isenabled() == enabled
+        with pytest.raises(RuntimeError):
+            jit_init(fails)(fresh(key))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert within == [False]
 
 
 # --- what is not run ------------------------------------------------------------------

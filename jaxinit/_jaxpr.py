@@ -200,12 +200,12 @@ def filled(equations: Sequence[jex.JaxprEqn]) -> Callable[[], np.ndarray] | None
 
     Where a mesh is set, JAX would place it there: such arrays are left to JAX.
     """
-    (eqn, *more) = equations
-    aval: Any = eqn.outvars[0].aval
-    number = eqn.invars[0] if eqn.invars else None
+    first, *more = equations
+    aval: Any = equations[-1].outvars[0].aval
+    number = first.invars[0] if first.invars else None
     if (
-        more
-        or eqn.primitive.name != "broadcast_in_dim"
+        first.primitive.name != "broadcast_in_dim"
+        or any(eqn.primitive.name != "reshape" for eqn in more)
         or not isinstance(number, jex.Literal)
         or aval.size > SMALL
         or aval.weak_type

@@ -588,7 +588,8 @@ def test_each_program_is_compiled_once(key):
 
 def test_small_constants_compile_nothing(key):
     def init(key):
-        return jnp.zeros((3, 229)), jnp.full((5,), 2.5, jnp.bfloat16), jnp.ones(7, bool)
+        numbers = jnp.zeros((3, 229)), jnp.full((5,), 2.5, jnp.bfloat16)
+        return *numbers, jnp.ones(6, bool), jnp.ones(6).reshape(2, 3)
 
     made = jit_init(init)
     assert made.lower(key) == []

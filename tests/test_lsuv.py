@@ -12,6 +12,7 @@ from flax import nnx
 from flax.core import freeze
 
 import jaxinit
+import jaxinit.nnx
 from tests.test_signal import Deep, Looped, column, filled, structure
 
 TOL = 0.05
@@ -139,7 +140,7 @@ class Skipping(nnx.Module):
 
 
 def test_a_layer_that_does_not_run_is_kept(key):
-    model = Skipping(nnx.Rngs(0))
+    model = jaxinit.nnx.create(Skipping, nnx.Rngs(0))
     made, changes = jaxinit.lsuv(model, jax.random.normal(key, (64, 4)))
     assert column(changes, "path") == ["used"]
     assert changes.kept == ("unused/kernel",)
@@ -190,7 +191,8 @@ class Attention(nnx.Module):
 
 
 def test_an_nnx_model_and_what_is_kept(key):
-    model, x = Attention(nnx.Rngs(0)), jax.random.randint(key, (8, 6), 0, 8)
+    model = jaxinit.nnx.create(Attention, nnx.Rngs(0))
+    x = jax.random.randint(key, (8, 6), 0, 8)
     before = jax.tree.map(jnp.copy, nnx.state(model))
     made, changes = jaxinit.lsuv(model, x, keep=["head/kernel"])
     assert isinstance(made, Attention) and type(made.head) is nnx.Linear

@@ -232,7 +232,7 @@ def test_every_kernel_of_a_model_has_its_layer(name):
 
 @pytest.mark.parametrize("name", NNX)
 def test_every_kernel_of_an_nnx_model_has_its_layer(name):
-    model = NNX[name](nnx.Rngs(0))
+    model = jaxinit.nnx.create(NNX[name], nnx.Rngs(0))
     table = jaxinit.describe_tree(nnx.state(model, nnx.Param), [("**", jaxinit.zeros)])
     paths = {r.path for r in table.rows if r.path.endswith(("kernel", "embedding"))}
     layers = jaxinit.nnx.layers(model)

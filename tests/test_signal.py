@@ -18,6 +18,7 @@ import pytest
 from flax import nnx
 
 import jaxinit
+import jaxinit.nnx
 from jaxinit import signal
 from jaxinit._signal_flags import flags
 from jaxinit._sums import moments, powers, rms, totals
@@ -261,7 +262,7 @@ def small(name: str) -> tuple[Any, ...]:
     if name in NNX:
         x = batch_of(LINEN["gpt2" if name == "transformer" else "unet"][1])
         depth = {"depth": 1} if name == "transformer" else {}
-        return NNX[name](nnx.Rngs(0), **depth), x
+        return jaxinit.nnx.create(NNX[name], nnx.Rngs(0), **depth), x
     model, struct = LINEN[name]
     if "depth" in model.__dataclass_fields__:
         model = model.clone(depth=2 if name == "scanned" else 1)

@@ -261,7 +261,7 @@ def small(name: str) -> tuple[Any, ...]:
     """What `report` takes for a model of `tests/models.py`, one block deep."""
     if name in NNX:
         x = batch_of(LINEN["gpt2" if name == "transformer" else "unet"][1])
-        depth = {"depth": 1} if name == "transformer" else {}
+        depth: dict[str, Any] = {"depth": 1} if name == "transformer" else {}
         return jaxinit.nnx.create(NNX[name], nnx.Rngs(0), **depth), x
     model, struct = LINEN[name]
     if "depth" in model.__dataclass_fields__:

@@ -4,7 +4,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -73,12 +73,12 @@ class Plan(NamedTuple):
                     "depends on its values; pass an array"
                 )
         home = _home(leaves)
-        if home is not None:  # where the keys are the programs will run
-            _take(self.keys, env)
-        self._compile(env, self.pieces if home is not None else self.keys + self.pieces)
-        if home is None:
-            _take(self.keys, env)
-        _take(self.pieces, env)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            steps = self.keys + self.pieces
+            if home is not None:  # where the keys lie is where the programs will run
+                _take(self.keys, env, {})
+                steps = self.pieces
+            _take(steps, env, _compiling(pool, steps, env))
         results = [jnp.asarray(_read(env, atom)) for atom in self.graph.outputs]
         # What is returned may be donated: each its own, and none the caller's.
         seen = {id(value) for value in (*self.graph.values.values(), *leaves)}
@@ -95,19 +95,33 @@ class Plan(NamedTuple):
         steps = [*self.keys, *self.pieces]
         return v in self.graph.outputs or any(v in step.inputs for step in steps)
 
-    def _compile(self, env: dict[Any, Any], steps: Sequence[Step]) -> None:
-        """Compile what was never compiled, on all cores, while tracing goes on."""
-        fresh = {s.program: s for s in steps if s.program and not s.program.ready}
-        if len(fresh) > 1:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                compiling = []
-                for program, step in fresh.items():
-                    lowered = program.lower(*[env.get(v) for v in step.inputs])
-                    compiling.append(pool.submit(lowered.compile))
-            for each in compiling:
-                each.result()
-        for program in fresh:
-            program.ready = True
+
+def _compiling(
+    pool: ThreadPoolExecutor, steps: Sequence[Step], env: dict[Any, Any]
+) -> dict[Program | None, Future[Any]]:
+    """The compilations of what was never compiled, on all cores, as lowering goes on.
+
+    A program is lowered for the arguments that are known, and for the others' shapes.
+    """
+    fresh = {s.program: s for s in steps if s.program and not s.program.ready}
+    compiling: dict[Program | None, Future[Any]] = {}
+    for program, step in fresh.items():
+        lowered = program.lower(*[env.get(v) for v in step.inputs])
+        compiling[program] = pool.submit(lowered.compile)
+        program.ready = True
+    return compiling
+
+
+def _take(
+    steps: Sequence[Step],
+    env: dict[Any, Any],
+    compiling: dict[Program | None, Future[Any]],
+) -> None:
+    for step in steps:
+        if step.program in compiling:
+            compiling.pop(step.program).result()
+        results = step.run(*[_read(env, atom) for atom in step.inputs])
+        env.update(zip(step.outputs, results, strict=True))
 
 
 def _read(env: dict[Any, Any], atom: Any) -> Any:
@@ -131,12 +145,6 @@ def _move(value: jax.Array, sharding: Any) -> jax.Array:
     if sharding is None:
         return value
     return jax.jit(jnp.copy, out_shardings=sharding)(value)
-
-
-def _take(steps: Sequence[Step], env: dict[Any, Any]) -> None:
-    for step in steps:
-        results = step.run(*[_read(env, atom) for atom in step.inputs])
-        env.update(zip(step.outputs, results, strict=True))
 
 
 def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:

@@ -43,7 +43,7 @@ def jit_init(fn: Callable[..., Any], *, out_shardings: Any = None) -> "JitInit":
 
     Returns:
         A function of the same arguments. Its arrays are those of `jax.jit(fn)` bit
-        for bit; `lower` gives its distinct programs.
+        for bit; `lower` gives the distinct programs that draw them.
 
     Raises:
         TypeError: where `fn` returns what is no array, has side effects, or needs the
@@ -97,7 +97,7 @@ class JitInit:
         return self._whole(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> list[jax.stages.Lowered]:
-        """The distinct programs of a call, lowered; arguments may be shapes."""
+        """The distinct programs that draw, lowered; arguments may be shapes."""
         plan = self._plan(args, kwargs)
         if plan is None:
             return [self._whole.lower(*args, **kwargs)]

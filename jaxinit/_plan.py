@@ -210,7 +210,8 @@ def _step(
     out_shardings: Sequence[Any] = (),
 ) -> Step:
     inputs = _equations.inputs(equations)
-    if (array := _jaxpr.filled(equations)) and not any(out_shardings):
+    placed = any(sharding is not None for sharding in out_shardings)
+    if not placed and (array := _jaxpr.filled(equations)):
         return Step(lambda: [jax.device_put(array())], inputs, [*outputs])
     trace = _Trace(_jaxpr.closed(inputs, equations, outputs))
     program = _program(trace, (*out_shardings,) or (None,) * len(outputs))

@@ -150,33 +150,29 @@ def models(rounds: int) -> list[dict[str, Any]]:
                 f"    {name:<8} {each['seconds']:6.2f} s"
                 f" ({each['seconds'] / ours['seconds']:.1f}), "
                 f"memory {each['memory']:.2f} times the parameters, "
-                f"again {each['again']:.2f} s",
+                f"again {each['again']:.2f} s, "
+                f"the model's own code {each['own']:.2f} s",
                 flush=True,
             )
         rows.append({"case": model, "models": figures})
-    more = growth(*(each["models"] for each in rows[:2]))
-    print("grows from 12 to 48 blocks: " + ", ".join(f"{k} {v:.2f}" for k, v in more))
-    rows.append({"case": "growth from 12 to 48 blocks", "growth": dict(more)})
+    grown = growth(*(each["models"]["jaxinit"] for each in rows[:2]))
+    figures = ", ".join(f"{part} {times:.2f}" for part, times in grown.items())
+    print(f"a cold start of 48 blocks for 12, times as long: {figures}")
+    rows.append({"case": "48 blocks for 12", "growth": grown})
     return rows
 
 
-def growth(shallow: dict[str, Any], deep: dict[str, Any]) -> list[tuple[str, float]]:
+def growth(shallow: dict[str, float], deep: dict[str, float]) -> dict[str, float]:
     """How much longer the parts of a cold start take for a deeper model."""
 
-    def beside(figures: dict[str, Any]) -> float:
-        return float(figures["jaxinit"]["seconds"] - figures["jaxinit"]["again"])
+    def beside(figures: dict[str, float], *parts: str) -> float:
+        return figures["seconds"] - sum(figures[part] for part in parts)
 
-    def trace(figures: dict[str, Any]) -> float:
-        return float(figures["trace"]["seconds"])
-
-    return [
-        ("beside the draw", beside(deep) / beside(shallow)),
-        ("the model's own trace", trace(deep) / trace(shallow)),
-        (
-            "beside both",
-            (beside(deep) - trace(deep)) / (beside(shallow) - trace(shallow)),
-        ),
-    ]
+    return {
+        "beside the draw": beside(deep, "again") / beside(shallow, "again"),
+        "the model's own code": deep["own"] / shallow["own"],
+        "beside both": beside(deep, "again", "own") / beside(shallow, "again", "own"),
+    }
 
 
 def show(each: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ _CALLS = {
     )
     if hasattr(primitives, name)
 }
-SMALL = 2**14  # elements of what may count as the material of keys
+SMALL = 2**14  # elements of what may be the material of keys, or filled by the host
 
 
 class Graph(NamedTuple):
@@ -202,11 +202,10 @@ def filled(equations: Sequence[jex.JaxprEqn]) -> Callable[[], np.ndarray] | None
     """
     first, *more = equations
     aval: Any = equations[-1].outvars[0].aval
-    number = first.invars[0] if first.invars else None
     if (
         first.primitive.name != "broadcast_in_dim"
         or any(eqn.primitive.name != "reshape" for eqn in more)
-        or not isinstance(number, jex.Literal)
+        or not isinstance(number := first.invars[0], jex.Literal)
         or aval.size > SMALL
         or aval.weak_type
         or not jax.sharding.get_abstract_mesh().empty

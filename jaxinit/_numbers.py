@@ -13,21 +13,14 @@ from jaxinit._checks import Real
 Numbers: TypeAlias = Any  # a number, or an array of them: the answer has its shape
 
 
-def known(
-    name: str,
-    value: Real,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    above: float | None = None,
-) -> float:
-    """A number that is known on the host."""
+def known(name: str, value: Real, **limits: Any) -> float:
+    """A number that is known on the host, within the limits of `check.number`."""
     if check.is_traced(value):
         raise TypeError(
             f"{name} must be a number known on the host, got a traced value; compute "
             "outside jax.jit"
         )
-    return float(check.number(name, value, low=low, high=high, above=above))
+    return float(check.number(name, value, **limits))
 
 
 def numbers_of(name: str, values: Numbers) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -179,7 +179,7 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
         if len(by) == 1 and -1 not in by:
             own[by.pop()].insert(0, eqn)
         else:
-            steps.insert(0, _step([eqn], eqn.outvars))
+            steps.insert(0, _step([eqn], eqn.outvars, {}))
 
     sharding: dict[jex.Var, Any] = {}
     for v, asked in zip(graph.outputs, placed, strict=True):
@@ -190,11 +190,10 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
         group = [*_equations.constants_of(core, writer), *core]
         if made:
             read = {*_equations.reads(group)}
-            steps.append(
-                _step(made, [v for eqn in made for v in eqn.outvars if v in read])
-            )
+            outputs = [v for eqn in made for v in eqn.outvars if v in read]
+            steps.append(_step(made, outputs, {}))
         outputs = [v for eqn in core for v in eqn.outvars if v in wanted]
-        pieces.append(_step(group, outputs, [sharding[v] for v in outputs]))
+        pieces.append(_step(group, outputs, sharding))
     drawn = {v: sharding[v] for step in pieces for v in step.outputs}
     moves = [
         None if isinstance(v, jex.Var) and drawn.get(v, ...) == asked else asked
@@ -207,14 +206,12 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
 def _step(
     equations: Sequence[jex.JaxprEqn],
     outputs: Sequence[jex.Var],
-    out_shardings: Sequence[Any] = (),
+    sharding: Mapping[jex.Var, Any],
 ) -> Step:
-    inputs = _equations.inputs(equations)
-    placed = any(sharding is not None for sharding in out_shardings)
-    if not placed and (array := _jaxpr.filled(equations)):
+    inputs, asked = _equations.inputs(equations), tuple(map(sharding.get, outputs))
+    if set(asked) == {None} and (array := _jaxpr.filled(equations)):
         return Step(lambda: [jax.device_put(array())], inputs, [*outputs])
-    trace = _Trace(_jaxpr.closed(inputs, equations, outputs))
-    program = _program(trace, (*out_shardings,) or (None,) * len(outputs))
+    program = _program(_Trace(_jaxpr.closed(inputs, equations, outputs)), asked)
     return Step(program.run, inputs, [*outputs], program)
 
 

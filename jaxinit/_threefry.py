@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jax.extend.random import define_prng_impl
 
-__all__ = ["fast_key"]
+__all__ = ["fast_key", "has_short_rows"]
 
 _THREEFRY = "threefry2x32"
 _PARITY = np.uint32(0x1BD11BDA)  # the Threefish key schedule's constant C240, low word
@@ -95,15 +95,13 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
         return jax.random.bits(_plain(key), shape, f"uint{bit_width}")
     high, low = _index(shape)
     first, second = _threefry2x32(key[0], key[1], high, _opaque(low))
+    if has_short_rows(shape):
+        first, second = lax.optimization_barrier((first, second))
     if bit_width != 64:
         bits = lax.bitwise_xor(first, second)
-        bits = lax.convert_element_type(bits, np.dtype(f"uint{bit_width}"))
-    else:
-        first, second = (
-            lax.convert_element_type(x, np.uint64) for x in (first, second)
-        )
-        bits = lax.bitwise_or(lax.shift_left(first, np.uint64(32)), second)
-    return lax.optimization_barrier(bits) if _has_short_rows(shape) else bits
+        return lax.convert_element_type(bits, np.dtype(f"uint{bit_width}"))
+    high, low = (lax.convert_element_type(x, np.uint64) for x in (first, second))
+    return lax.bitwise_or(lax.shift_left(high, np.uint64(32)), low)
 
 
 def _opaque(index: jax.Array) -> jax.Array:
@@ -116,16 +114,17 @@ def _opaque(index: jax.Array) -> jax.Array:
     return lax.min(index, lax.optimization_barrier(np.uint32(2**32 - 1)))
 
 
-def _has_short_rows(shape: tuple[int, ...]) -> bool:
+def has_short_rows(shape: tuple[int, ...]) -> bool:
     """Whether the rows of an array are shorter than a vector register may be.
 
-    XLA's CPU compiler vectorises a loop over short rows in one way when the bits come
-    from memory, as JAX's do, and in another when they are computed there, and its
-    scalar and vector logarithms differ in the last place. Short rows get their bits
-    from memory here too, so that a sampler's loop is the one that JAX runs.
+    XLA's CPU compiler vectorises a loop over short rows in one way when the two words
+    of the hash come from memory, as JAX's do, and in another when they are computed
+    there, and its scalar and vector logarithms differ in the last place. Short rows
+    get their words from memory here too, so that a sampler's loop is the one that JAX
+    runs.
     """
     sizes = [dim for dim in shape if dim > 1]
-    return len(sizes) > 1 and sizes[-1] < 16
+    return bool(sizes) and sizes[-1] < 16
 
 
 def _index(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

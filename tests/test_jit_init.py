@@ -406,6 +406,22 @@ def reversible(key):
     return left, right, left @ right, random.normal(c, (4, 4))
 
 
+def rearranged(key):
+    """Draws that XLA reads in other loops than those over the shape that is drawn."""
+    keys = iter(random.split(key, 7))
+    uniform = random.uniform(next(keys), (5, 3, 20))
+    truncated = random.truncated_normal(next(keys), -2.0, 2.0, (40, 40))
+    return [
+        random.normal(next(keys), (40, 24)).reshape(40, 8, 3),
+        truncated.reshape(40, 8, 5),
+        jnp.swapaxes(random.normal(next(keys), (5, 3, 20)), -1, -2),
+        uniform / jnp.linalg.norm(uniform, axis=0, keepdims=True),
+        random.normal(next(keys), (8, 96)).reshape(8, 3, 32),
+        random.uniform(next(keys), (16, 16)).T.reshape(4, 4, 16),
+        jax.vmap(lambda k: random.normal(k, (3,)))(random.split(next(keys), 40)),
+    ]
+
+
 def weak(key):
     return random.bernoulli(key).astype(jnp.float32), jnp.asarray(2.0), 1, 2.0 * 3
 
@@ -433,6 +449,7 @@ FUNCTIONS = [
     no_elements,
     numbered,
     one_draw_in_two,
+    rearranged,
     reversible,
     samplers,
     scanned,
@@ -899,6 +916,17 @@ def test_sharded_draws_need_no_communication_and_no_memory(init, mesh, key):
     compiled = program.compile()
     assert not any(name in (compiled.as_text() or "") for name in COLLECTIVES)
     assert scratch(compiled) <= 2**20
+
+
+def test_what_is_reshaped_is_counted_in_its_last_shape(key):
+    """Not in the shape that was drawn, which costs each element a division."""
+
+    def heads(key):
+        return random.normal(key, (8, 96)).reshape(8, 3, 32)
+
+    (program,) = jit_init(heads).lower(key)
+    counters = [line for line in program.as_text().splitlines() if "iota" in line]
+    assert counters and all("8x3x32" in line for line in counters)
 
 
 def test_draws_need_no_memory(key):

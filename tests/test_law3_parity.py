@@ -30,12 +30,25 @@ def test_float32(case, legacy):
         assert ours == theirs
 
 
+@pytest.mark.parametrize("distribution", ["normal", "truncated_normal"])
 @pytest.mark.parametrize("shape", [(24, 5), (33, 3), (2, 3, 4, 5), (9, 7), (40, 3, 1)])
-def test_short_rows(shape, key):
+def test_short_rows(shape, distribution, key):
     """Where XLA would vectorise the logarithm in erf⁻¹ otherwise than for JAX."""
-    case = Case(jaxinit.normal(0.1), ("normal",), jax=jnn.normal(0.1))
+    name = "variance_scaling"
+    arguments = (1.0, "fan_in", distribution)
+    ours, theirs = (getattr(module, name)(*arguments) for module in (jaxinit, jnn))
+    case = Case(ours, (name,), jax=theirs)
     ours, theirs = both(case, key, shape, jnp.float32)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("length", [3, 4, 5])
+def test_short_rows_of_a_batch(length, key):
+    def drawn(init):
+        keys = jax.random.split(fresh(key), 40)
+        return bits(jax.jit(jax.vmap(lambda k: init(k, (length,))))(keys))
+
+    assert drawn(jaxinit.normal()) == drawn(jnn.normal())
 
 
 @pytest.mark.parametrize("case", WITH_JAX, ids=ids)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A function's trace, taken apart: the one place that looks inside JAX's own form.
+"""A function's trace, taken apart: with `_fast`, what looks inside JAX's own form.
 
 A `Graph` is a trace with its calls inlined, so that each output can be cut out with the
 equations that it needs. The constants that only tell one key from another (the number
@@ -19,7 +19,6 @@ from jax import lax
 from jax.extend.core import primitives
 
 from jaxinit._signature import of_jaxpr
-from jaxinit._threefry import fast_key, has_short_rows
 
 try:
     from jax.interpreters.partial_eval import dce_jaxpr
@@ -30,11 +29,12 @@ __all__ = [
     "Graph",
     "body_of",
     "closed",
+    "context",
     "derives_keys",
     "draws",
-    "fast",
     "filled",
     "graph",
+    "inline",
     "is_loop",
     "only",
 ]
@@ -67,11 +67,11 @@ def graph(trace: jex.ClosedJaxpr) -> Graph:
     """The graph of a trace."""
     inputs = [jex.Var(v.aval) for v in trace.jaxpr.invars]
     made = Graph(inputs, [], [], {})
-    made.outputs.extend(_inline(made, trace.jaxpr, trace.consts, inputs))
+    made.outputs.extend(inline(made, trace.jaxpr, trace.consts, inputs))
     return made
 
 
-def _inline(
+def inline(
     into: Graph, jaxpr: jex.Jaxpr, consts: Sequence[Any], inputs: Sequence[Any]
 ) -> list[Any]:
     """Append the equations of `jaxpr` at `inputs`; returns its outputs."""
@@ -86,11 +86,11 @@ def _inline(
         atoms = [read(atom) for atom in eqn.invars]
         body = _body(eqn)
         if body is not None:
-            outs = _inline(into, *body, atoms)
+            outs = inline(into, *body, atoms)
         elif (trace := _indexing(eqn)) is not None:
             starts = eqn.params["start_indices"]
             index = [_known(into, jax.typeof(_ZERO), np.int32(s)) for s in starts]
-            outs = _inline(into, trace.jaxpr, trace.consts, [*atoms, *index])
+            outs = inline(into, trace.jaxpr, trace.consts, [*atoms, *index])
         else:
             if eqn.primitive is primitives.random_fold_in_p and isinstance(
                 atoms[1], jex.Literal
@@ -141,7 +141,7 @@ def _indexing(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
     sizes = tuple(limit - start for start, limit in zip(starts, limits, strict=True))
     source: Any = eqn.invars[0].aval
-    return _indexed(source.shape, source.dtype, sizes, _context())
+    return _indexed(source.shape, source.dtype, sizes, context())
 
 
 @functools.lru_cache(maxsize=256)
@@ -158,7 +158,7 @@ def _indexed(
     )
 
 
-def _context() -> Hashable:
+def context() -> Hashable:
     """What a trace of ours depends on beside its arguments."""
     partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     return jax.sharding.get_abstract_mesh(), bool(partitionable)
@@ -246,90 +246,3 @@ def closed(
 
 
 _EMPTY = jax.make_jaxpr(lambda: ())()
-
-
-def fast(trace: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
-    """The same function, its random bits drawn from fast keys.
-
-    XLA rounds otherwise where it fuses them into a loop over short rows of another
-    shape (see `_threefry`) or into a sum: such a function is left as it is.
-    """
-    last = trace.jaxpr.eqns[-1]
-    form = _Form((), ())
-    if last.primitive.name == "reshape":
-        form = _Form(*(v.aval.shape for v in (last.invars[0], last.outvars[0])))
-    if has_short_rows(form.after) or _reduces(trace.jaxpr):
-        return trace
-    return jex.ClosedJaxpr(_fast(trace.jaxpr, form), trace.consts)
-
-
-class _Form(NamedTuple):
-    """The shapes before and after a reshape of what is drawn.
-
-    The bits of such a draw take the second: in a loop over it, the place of an element
-    in the first costs a division.
-    """
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-
-
-@of_jaxpr
-def _reduces(jaxpr: jex.Jaxpr) -> bool:
-    """Whether there is a sum, or another reduction, that a draw may be fused into."""
-    return any(
-        eqn.primitive.name.startswith("reduce_")
-        or any(map(_reduces, jex.jaxprs_in_params(eqn.params)))
-        for eqn in jaxpr.eqns
-    )
-
-
-def _fast(jaxpr: jex.Jaxpr, form: _Form) -> jex.Jaxpr:
-    if not _draws(jaxpr):
-        return jaxpr
-    made: list[jex.JaxprEqn] = []
-    for eqn in jaxpr.eqns:
-        if eqn.primitive is primitives.random_bits_p:
-            key = eqn.invars[0]
-            aval: Any = key.aval
-            params = tuple(eqn.params.items())
-            trace = _fast_bits(aval.shape, aval.dtype, params, form, _context())
-            into = Graph([], [], [], {})
-            (out,) = _inline(into, trace.jaxpr, trace.consts, [key])
-            *first, last = into.equations
-            assert last.outvars == [out]
-            made += [*first, last.replace(outvars=eqn.outvars)]
-        elif draws(eqn):
-            inner = {name: _fast_param(x, form) for name, x in eqn.params.items()}
-            made.append(eqn.replace(params=inner))
-        else:
-            made.append(eqn)
-    return jaxpr.replace(eqns=made)
-
-
-def _fast_param(value: Any, form: _Form) -> Any:
-    if isinstance(value, tuple | list):
-        return type(value)(_fast_param(each, form) for each in value)
-    if isinstance(value, jex.Jaxpr):
-        return _fast(value, form)
-    if isinstance(value, jex.ClosedJaxpr):
-        return value.replace(jaxpr=_fast(value.jaxpr, form))
-    return value
-
-
-@functools.lru_cache(maxsize=4096)
-def _fast_bits(
-    shape: tuple[int, ...],
-    dtype: Any,
-    params: tuple[tuple[str, Any], ...],
-    form: _Form,
-    context: Hashable,
-) -> jex.ClosedJaxpr:
-    def bits(key: jax.Array) -> Any:
-        asked = dict(params)
-        if not key.shape and asked["shape"] == form.before:
-            asked["shape"] = form.after
-        drawn = primitives.random_bits_p.bind(fast_key(key), **asked)
-        return lax.reshape(drawn, (*key.shape, *dict(params)["shape"]))
-
-    return jax.make_jaxpr(bits)(jax.ShapeDtypeStruct(shape, dtype))

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinit import _equations, _jaxpr
+from jaxinit._fast import fast
 from jaxinit._signature import signature
 
 __all__ = ["Plan", "Program", "planned"]
@@ -26,7 +27,7 @@ class Program:
         avals: list[Any] = [v.aval for v in trace.jaxpr.invars]
         self._avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
         self.run = jax.jit(
-            jex.jaxpr_as_fun(_jaxpr.fast(trace)),
+            jex.jaxpr_as_fun(fast(trace)),
             out_shardings=None if set(out_shardings) == {None} else list(out_shardings),
         )
         self.ready = False
@@ -43,7 +44,7 @@ class Step(NamedTuple):
     run: Callable[..., Any]
     inputs: list[jex.Var]
     outputs: list[jex.Var]
-    program: Program | None = None  # whose `run` it is
+    program: Program | None = None  # whose `run` it is; none where the host fills
 
 
 class Plan(NamedTuple):
@@ -79,7 +80,8 @@ class Plan(NamedTuple):
                 _take(self.keys, env, {})
                 steps = self.pieces
             _take(steps, env, _compiling(pool, steps, env))
-        results = [jnp.asarray(_read(env, atom)) for atom in self.graph.outputs]
+        results = [_read(env, atom) for atom in self.graph.outputs]
+        results = [x if isinstance(x, jax.Array) else jnp.asarray(x) for x in results]
         # What is returned may be donated: each its own, and none the caller's.
         seen = {id(value) for value in (*self.graph.values.values(), *leaves)}
         for i, value in enumerate(results):
@@ -199,8 +201,20 @@ def planned(traced: Any, args: Any, kwargs: Any, out_shardings: Any) -> Plan:
         None if isinstance(v, jex.Var) and drawn.get(v, ...) == asked else asked
         for v, asked in zip(graph.outputs, placed, strict=True)
     ]
+    steps, pieces = [_filling([*steps, *pieces]), *_compiled(steps)], _compiled(pieces)
     tree = jax.tree.structure(out_info)
     return Plan(tree, graph, names, steps, pieces, moves)
+
+
+def _compiled(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.program]
+
+
+def _filling(steps: Sequence[Step]) -> Step:
+    """The steps that the host takes, as one: half the time of one for each."""
+    fills = [step for step in steps if not step.program]
+    outputs = [v for step in fills for v in step.outputs]
+    return Step(lambda: jax.device_put([step.run() for step in fills]), [], outputs)
 
 
 def _step(
@@ -210,7 +224,7 @@ def _step(
 ) -> Step:
     inputs, asked = _equations.inputs(equations), tuple(map(sharding.get, outputs))
     if set(asked) == {None} and (array := _jaxpr.filled(equations)):
-        return Step(lambda: [jax.device_put(array())], inputs, [*outputs])
+        return Step(array, inputs, [*outputs])
     program = _program(_Trace(_jaxpr.closed(inputs, equations, outputs)), asked)
     return Step(program.run, inputs, [*outputs], program)
 

@@ -58,7 +58,7 @@ FLOORS = [
     },
     {"_combinators", "_phases", "_registry", "_signature"},
     {"_jaxpr", "_taps", "_upsampling"},
-    {"_equations", "_layers", "_linen_taps", "_nnx_taps", "_tap_plan"},
+    {"_equations", "_fast", "_layers", "_linen_taps", "_nnx_taps", "_tap_plan"},
     {"_plan", "_tapped"},
     {"_jit_init"},
     {"_rules"},

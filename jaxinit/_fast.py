@@ -53,6 +53,7 @@ def _reduces(jaxpr: jex.Jaxpr) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=256)  # one function called twice stays one
 def _fast(jaxpr: jex.Jaxpr, form: _Form) -> jex.Jaxpr:
     if not any(map(_jaxpr.draws, jaxpr.eqns)):
         return jaxpr

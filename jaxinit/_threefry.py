@@ -121,7 +121,7 @@ def has_short_rows(shape: tuple[int, ...]) -> bool:
     of the hash come from memory, as JAX's do, and in another when they are computed
     there, and its scalar and vector logarithms differ in the last place. Short rows
     get their words from memory here too, so that a sampler's loop is the one that JAX
-    runs.
+    runs; so does a short array of one axis, which may be a row of a batch.
     """
     sizes = [dim for dim in shape if dim > 1]
     return bool(sizes) and sizes[-1] < 16

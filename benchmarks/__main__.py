@@ -2,8 +2,9 @@
 """Ours, JAX's, PyTorch's and the plain fill of the same array, side by side.
 
 Each competitor runs in a process of its own; the processes take turns, and the figure
-is the median over the turns of each turn's median. A ratio above 1 means that jaxinit
-is faster (for `fill`: how many times the fill of the array jaxinit takes).
+is the median over the turns of each turn's median, in brackets the least and the
+greatest of the turns. A ratio above 1 means that jaxinit is faster (for `fill`: how
+many times the fill of the array jaxinit takes).
 """
 
 import argparse
@@ -17,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.reading import reading
 
 ROOT = Path(__file__).parent.parent
 SAMPLING = ("he_normal", "kaiming_normal", "glorot_uniform", "truncated_normal")
@@ -45,24 +48,39 @@ class Worker:
             raise SystemExit(f"{self.competitor} died at {request}")
         return json.loads(line)
 
+    def stop(self) -> None:
+        with self.process as process:
+            process.kill()
 
-def in_turns(workers: list[Worker], rounds: int, **request: Any) -> dict[str, float]:
-    """The median seconds of each competitor, over rounds in which they take turns."""
+
+def in_turns(
+    workers: list[Worker], rounds: int, **request: Any
+) -> dict[str, list[float]]:
+    """Each competitor's median seconds in each round, in which they take turns."""
     medians: dict[str, list[float]] = {worker.competitor: [] for worker in workers}
     for _, worker in itertools.product(range(rounds), workers):
         answer = worker.ask(competitor=worker.competitor, **request)
         medians[worker.competitor].append(statistics.median(answer))
-    return {name: statistics.median(times) for name, times in medians.items()}
+    return medians
 
 
-def row(title: str, seconds: dict[str, float]) -> dict[str, Any]:
-    ours = seconds["jaxinit"]
+def row(title: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """The medians over the rounds, and each ratio with its range over the rounds."""
+
+    def over(above: str, below: str) -> list[float] | None:
+        if above not in seconds or below not in seconds:
+            return None
+        pairs = zip(seconds[above], seconds[below], strict=True)
+        rounds = [one / other for one, other in pairs]
+        return [medians[above] / medians[below], min(rounds), max(rounds)]
+
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "case": title,
-        "milliseconds": {name: 1e3 * time for name, time in seconds.items()},
-        "faster than jax": seconds["jax"] / ours if "jax" in seconds else None,
-        "faster than torch": seconds["torch"] / ours if "torch" in seconds else None,
-        "times the fill": ours / seconds["fill"] if "fill" in seconds else None,
+        "milliseconds": {name: 1e3 * time for name, time in medians.items()},
+        "faster than jax": over("jax", "jaxinit"),
+        "faster than torch": over("torch", "jaxinit"),
+        "times the fill": over("jaxinit", "fill"),
     }
 
 
@@ -178,7 +196,7 @@ def growth(shallow: dict[str, float], deep: dict[str, float]) -> dict[str, float
 def show(each: dict[str, Any]) -> None:
     times = "  ".join(f"{n} {t:.4g} ms" for n, t in each["milliseconds"].items())
     ratios = [
-        f"{each[name]:.2f} {name}"
+        "{:.2f} ({:.2f} to {:.2f}) ".format(*each[name]) + name
         for name in ("faster than jax", "faster than torch", "times the fill")
         if each[name] is not None
     ]
@@ -202,16 +220,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="4096x4096 and few turns")
     parser.add_argument(
-        "--only", choices=["arrays", "models"], help="one of the two tables"
+        "--only", choices=["arrays", "models", "reading"], help="one of the tables"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
     print(machine())
     rows: list[dict[str, Any]] = []
-    if args.only != "models":
+    if args.only in (None, "arrays"):
         rows += arrays(args.quick)
-    if args.only != "arrays":
+    if args.only in (None, "models"):
         rows += models(1 if args.quick else 3)
+    if args.only in (None, "reading"):
+        rows += reading(5 if args.quick else 15)
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2))
 
@@ -222,9 +242,12 @@ def arrays(quick: bool) -> list[dict[str, Any]]:
     if importlib.util.find_spec("torch"):
         names.append("torch")
     workers = {name: Worker(name) for name in names}
+    if "torch" in workers:
+        threads = workers["torch"].ask(do="threads", competitor="torch")
+        print(f"torch draws on {threads} threads")
     rows = timings(workers, quick) + others(workers)
     for worker in workers.values():
-        worker.process.kill()
+        worker.stop()
     return rows
 
 

@@ -24,7 +24,8 @@ MODELS = {
 }
 
 
-def linen(depth: int, vocabulary: int) -> Any:
+def gpt2(depth: int, vocabulary: int) -> tuple[Any, Any]:
+    """The model and its tokens."""
     import flax.linen as nn
     import jax.numpy as jnp
 
@@ -49,7 +50,11 @@ def linen(depth: int, vocabulary: int) -> Any:
                 x = Block()(x)
             return embed.attend(nn.LayerNorm()(x))
 
-    model, tokens = GPT2(), jnp.zeros((1, LENGTH), jnp.int32)
+    return GPT2(), jnp.zeros((1, LENGTH), jnp.int32)
+
+
+def linen(depth: int, vocabulary: int) -> Any:
+    model, tokens = gpt2(depth, vocabulary)
     return lambda key: model.init(key, tokens)
 
 

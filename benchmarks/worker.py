@@ -97,8 +97,8 @@ def eager(competitor: str, outer: bool) -> Callable[[], Any]:
     if outer:
         init = make()
         draw = jax.jit(lambda key: init(key, (8, 8)))
-        return lambda: draw(key)
-    return lambda: make()(key, (8, 8))
+        return lambda: draw(key).block_until_ready()
+    return lambda: make()(key, (8, 8)).block_until_ready()
 
 
 @contextlib.contextmanager
@@ -159,8 +159,10 @@ def answer(request: dict[str, Any]) -> Any:
             return [compile_seconds(competitor, case, tuple(shape), count)]
         case {"do": "memory", "competitor": competitor, "case": case, "shape": shape}:
             return temporary_bytes(competitor, case, tuple(shape))
-        case {"do": "version", "module": module}:
-            return str(__import__(module).__version__)
+        case {"do": "threads", "competitor": "torch"}:
+            import torch
+
+            return torch.get_num_threads()
     raise ValueError(f"no such request: {request}")
 
 

@@ -3,67 +3,97 @@
 
 An initializer is a value: a pure function (key, shape, dtype) -> array that compares,
 prints, pickles and caches by the call that built it.
+
+What an initializer does not need (whole models, recipes, theory, reports, plots) is
+imported when it is first asked for.
 """
 
-from jaxinit import rules, signal, theory
-from jaxinit._combinators import blocks, scaled, stacked
-from jaxinit._complex import rayleigh
-from jaxinit._constants import (
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jaxinit.core import (
+    Fans,
+    Initializer,
+    Law,
+    available,
+    compute_fans,
+    get,
+    initializer,
+    to_config,
+)
+from jaxinit.families import (
+    bilinear,
+    blocks,
+    chrono,
     constant,
+    conv_orthogonal,
+    delta_orthogonal,
     dirac,
+    forget_gate,
+    fourier_features,
+    glorot_normal,
+    glorot_uniform,
+    hadamard,
+    he_normal,
+    he_uniform,
+    icnr,
     identity,
+    kaiming_normal,
+    kaiming_uniform,
+    lecun_normal,
+    lecun_uniform,
+    lru_gamma,
+    lru_nu,
+    lru_theta,
+    mamba_dt,
+    noisy_identity,
+    normal,
     ones,
     ones_init,
+    orthogonal,
+    prior_probability,
+    rayleigh,
+    s4d_decay,
+    s4d_frequency,
+    scaled,
+    siren,
+    sparse,
+    spectral_normal,
+    spectral_orthogonal,
+    stacked,
+    torch_bias,
+    torch_linear,
+    trunc_normal,
+    truncated_normal,
+    uniform,
+    uniform_between,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
     zeros,
     zeros_init,
 )
-from jaxinit._conv_orthogonal import conv_orthogonal
-from jaxinit._distributions import normal, uniform, uniform_between
-from jaxinit._fans import Fans, compute_fans
-from jaxinit._fourier import fourier_features
-from jaxinit._gains import calculate_gain, gain
-from jaxinit._gates import chrono, forget_gate, prior_probability
-from jaxinit._hadamard import hadamard
-from jaxinit._initializer import Initializer, Law, initializer
-from jaxinit._jit_init import jit_init
-from jaxinit._lru import lru_gamma, lru_nu, lru_theta
-from jaxinit._lsuv import lsuv
-from jaxinit._orthogonal import delta_orthogonal, orthogonal
-from jaxinit._presets import (
-    glorot_normal,
-    glorot_uniform,
-    he_normal,
-    he_uniform,
-    lecun_normal,
-    lecun_uniform,
-)
-from jaxinit._recurrent import noisy_identity
-from jaxinit._registry import available, get, to_config
-from jaxinit._rules import Param, per_param
-from jaxinit._siren import siren
-from jaxinit._sparse import sparse
-from jaxinit._spectral import spectral_normal, spectral_orthogonal
-from jaxinit._state_space import mamba_dt, s4d_decay, s4d_frequency
-from jaxinit._threefry import fast_key
-from jaxinit._torch import (
-    kaiming_normal,
-    kaiming_uniform,
-    torch_bias,
-    torch_linear,
-    xavier_normal,
-    xavier_uniform,
-)
-from jaxinit._tree import init_tree
-from jaxinit._tree_table import check_tree, describe_tree
-from jaxinit._truncated import trunc_normal, truncated_normal
-from jaxinit._upsampling import bilinear, icnr
-from jaxinit._variance_scaling import variance_scaling
+from jaxinit.stream import fast_key
+
+if TYPE_CHECKING:
+    from jaxinit import rules, signal, theory
+    from jaxinit.compile import jit_init
+    from jaxinit.designs import Design, design
+    from jaxinit.gains import calculate_gain, gain
+    from jaxinit.network import Network, Parameter, read
+    from jaxinit.signal import lsuv
+    from jaxinit.trees import Param, check_tree, describe_tree, init_tree, per_param
+
+    __version__: str
 
 __all__ = [
+    "Design",
     "Fans",
     "Initializer",
     "Law",
+    "Network",
     "Param",
+    "Parameter",
     "available",
     "bilinear",
     "blocks",
@@ -75,6 +105,7 @@ __all__ = [
     "conv_orthogonal",
     "delta_orthogonal",
     "describe_tree",
+    "design",
     "dirac",
     "fast_key",
     "forget_gate",
@@ -108,6 +139,7 @@ __all__ = [
     "per_param",
     "prior_probability",
     "rayleigh",
+    "read",
     "rules",
     "s4d_decay",
     "s4d_frequency",
@@ -132,3 +164,40 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+# Where the names are that are imported when they are first asked for.
+_LATER = {
+    "jit_init": "jaxinit.compile",
+    "calculate_gain": "jaxinit.gains",
+    "gain": "jaxinit.gains",
+    "Design": "jaxinit.designs",
+    "design": "jaxinit.designs",
+    "Network": "jaxinit.network",
+    "Parameter": "jaxinit.network",
+    "read": "jaxinit.network",
+    "lsuv": "jaxinit.signal",
+    "Param": "jaxinit.trees",
+    "check_tree": "jaxinit.trees",
+    "describe_tree": "jaxinit.trees",
+    "init_tree": "jaxinit.trees",
+    "per_param": "jaxinit.trees",
+}
+_MODULES = {"nnx", "plot", "rules", "signal", "theory"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        found = getattr(importlib.import_module(_LATER[name]), name)
+    elif name in _MODULES:
+        found = importlib.import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        found = importlib.import_module("importlib.metadata").version(__name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    ours = {*__all__, *_MODULES, "__version__"}
+    return sorted({*ours, *(n for n in globals() if n.startswith("__"))})

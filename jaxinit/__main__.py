@@ -3,7 +3,7 @@
 
 import sys
 
-from jaxinit._cli import main
+from jaxinit.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,23 +2,20 @@
 """Flax NNX models, created as `jit_init` creates arrays."""
 
 import contextlib
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar, cast
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxinit._fans import Fans
-from jaxinit._jit_init import JitInit
-from jaxinit._layers import Layer, general
+from jaxinit.compile import JitInit, by_value
+from jaxinit.core import require
 
-try:
+with require("jaxinit.nnx", "flax", "flax"):
     from flax import nnx
-except ImportError as error:
-    raise ImportError("jaxinit.nnx needs Flax: pip install 'jaxinit[flax]'") from error
 
-__all__ = ["create", "layers"]
+__all__ = ["create"]
 
 M = TypeVar("M")
 
@@ -34,8 +31,11 @@ def create(
     The model is the one that the constructor would build under `nnx.jit`, bit for bit,
     and so is the state of the `nnx.Rngs` that are passed, which count on as the
     constructor drew from them. Each kind of parameter is compiled once in the process;
-    a second model of the same constructor and arguments is drawn without building or
-    tracing anything.
+    while a model lives, a second one of the same constructor and arguments is drawn
+    without building or tracing anything. Arguments are the same where they are compared
+    by value and type (numbers, text, containers, dataclasses and initializers of such)
+    or are the same function or class; with any other argument, such as a configuration
+    object of a class of its own, the constructor is run each time.
 
     Args:
         constructor: a class of modules, or any function that returns one.
@@ -60,112 +60,62 @@ def create(
     passed, static = jax.tree.flatten(
         (args, kwargs), is_leaf=lambda each: isinstance(each, nnx.Rngs)
     )
-    places = tuple(i for i, x in enumerate(passed) if isinstance(x, nnx.Rngs))
+    places = [i for i, x in enumerate(passed) if isinstance(x, nnx.Rngs)]
     streams = tuple(passed[i] for i in places)
-    others = tuple(None if i in places else x for i, x in enumerate(passed))
     graph, state = nnx.split(streams)
-    try:
-        built = _built(constructor, others, static, places, graph, mesh)
-    except TypeError:  # arguments that cannot be remembered
-        built = _built.__wrapped__(constructor, others, static, places, graph, mesh)
+
+    def build(rngs: Sequence[nnx.Rngs]) -> Any:
+        given = dict(zip(places, rngs, strict=True))
+        leaves = [given.get(i, x) for i, x in enumerate(passed)]
+        args, kwargs = jax.tree.unflatten(static, leaves)
+        return constructor(*args, **kwargs)
+
+    value = by_value((constructor, args, kwargs), apart=(nnx.Rngs,))
+    if value is None:
+        built = _Built(graph, mesh)
+    else:
+        built = _known.setdefault((value, graph, mesh), _Built(graph, mesh))
+    built.build = build  # the arguments as they are now, should it be traced again
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         whole = built.init(state)
-    model, after = nnx.merge(built.graph[0], whole)
+    model, after = nnx.merge(built.graph, whole)
     nnx.update(streams, nnx.state(after))
+    # The trace is remembered as long as a model of it is there, and nothing longer.
+    weakref.finalize(model, _keep, built).atexit = False
     return model
 
 
-class _Built(NamedTuple):
-    init: JitInit
-    graph: list[Any]  # filled when `init` is traced
+class _Built:
+    """What a constructor builds of its arguments: drawn, and the graph around it."""
 
+    build: Callable[[Sequence[nnx.Rngs]], Any]
+    graph: Any  # known when `init` has been traced
 
-@functools.lru_cache(maxsize=64)
-def _built(
-    constructor: Callable[..., Any],
-    others: tuple[Any, ...],
-    static: Any,
-    places: tuple[int, ...],
-    streams: Any,
-    mesh: jax.sharding.Mesh | None,
-) -> _Built:
-    found: list[Any] = []
+    def __init__(self, streams: Any, mesh: jax.sharding.Mesh | None) -> None:
+        def init(state: Any) -> Any:
+            rngs = nnx.merge(streams, state)
+            model = self.build(rngs)
+            if not isinstance(model, nnx.Module):
+                raise TypeError(
+                    "jaxinit.nnx.create: the constructor must return an nnx.Module, "
+                    f"got {type(model).__name__}"
+                )
+            self.graph, whole = nnx.split((model, rngs))
+            return whole
 
-    def init(state: Any) -> Any:
-        rngs = nnx.merge(streams, state)
-        passed = list(others)
-        for place, each in zip(places, rngs, strict=True):
-            passed[place] = each
-        args, kwargs = jax.tree.unflatten(static, passed)
-        model = constructor(*args, **kwargs)
-        if not isinstance(model, nnx.Module):
-            raise TypeError(
-                f"jaxinit.nnx.create: {constructor!r} must return an nnx.Module, got "
-                f"{type(model).__name__}"
+        def placed(whole: Any) -> Any:
+            specs = nnx.get_partition_spec(whole)
+            return jax.tree.map(
+                lambda spec: NamedSharding(cast(Any, mesh), spec or PartitionSpec()),
+                specs,
+                is_leaf=lambda each: each is None or isinstance(each, PartitionSpec),
             )
-        graph, whole = nnx.split((model, rngs))
-        found[:] = [graph]
-        return whole
 
-    def placed(whole: Any) -> Any:
-        specs = nnx.get_partition_spec(whole)
-        return jax.tree.map(
-            lambda spec: NamedSharding(cast(Any, mesh), spec or PartitionSpec()),
-            specs,
-            is_leaf=lambda each: each is None or isinstance(each, PartitionSpec),
-        )
-
-    return _Built(JitInit(init, None if mesh is None else placed), found)
+        self.init = JitInit(init, None if mesh is None else placed)
 
 
-# --- layers ---------------------------------------------------------------------------
+_known: weakref.WeakValueDictionary[Hashable, _Built] = weakref.WeakValueDictionary()
 
 
-def layers(model: Any) -> dict[str, Layer]:
-    """The `Layer` of every kernel in a model, by its path in the model's state.
-
-    The shape of a kernel does not tell its fans: transposed, grouped, batched and
-    einsum kernels look like others, and the gates of an LSTM are fused into one. Hand
-    the result to `jaxinit.init_tree` as `layers`.
-
-    Args:
-        model: an NNX module, real or abstract (`nnx.eval_shape`).
-
-    Example:
-        >>> import jaxinit.nnx
-        >>> from flax import nnx
-        >>> conv = nnx.Conv(8, 16, (3, 3), feature_group_count=4, rngs=nnx.Rngs(0))
-        >>> jaxinit.nnx.layers(conv)["kernel"].fans
-        Fans.conv(4)
-    """
-    made: dict[str, Layer] = {}
-    for path, module in nnx.iter_graph(model):
-        for name in ("kernel", "embedding"):
-            if isinstance(variable := getattr(module, name, None), nnx.Variable):
-                fans = _fans(module, variable.get_value().ndim)
-                if fans is not None:
-                    made["/".join(map(str, (*path, name)))] = Layer(fans)
-    for path, module in nnx.iter_graph(model):
-        for cell, gates in ((nnx.OptimizedLSTMCell, 4), (nnx.GRUCell, 3)):
-            if isinstance(module, cell):
-                for name in ("dense_i", "dense_h"):
-                    where = "/".join(map(str, (*path, name, "kernel")))
-                    made[where] = Layer(Fans.axes(), parts=gates)
-    return made
-
-
-def _fans(module: Any, ndim: int) -> Fans | None:
-    match module:
-        case nnx.ConvTranspose():
-            return Fans.conv_transpose(module.strides or 1, module.transpose_kernel)
-        case nnx.Conv():
-            return Fans.conv(module.feature_group_count, module.strides or 1)
-        case nnx.Einsum():
-            return Fans.einsum(module.einsum_str)
-        case nnx.Embed():
-            return Fans.embedding()
-        case nnx.LinearGeneral():
-            return general(ndim, len(module.batch_axis), len(module.out_features))
-        case nnx.Linear():
-            return Fans.axes()
-    return None
+def _keep(built: _Built) -> None:
+    """Holds what it is given until it is called, as a finalizer."""

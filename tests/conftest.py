@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """JAX at its strictest: promotions are named, ranks agree, keys are used once."""
 
+import ctypes
+import gc
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import hypothesis
 import jax
 import pytest
 
@@ -13,6 +17,50 @@ jax.config.update("jax_num_cpu_devices", 8)  # for the meshes of law 5
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+# No example has to be quick: what a machine does besides is no fault of the code.
+hypothesis.settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("patient")
+
+LIBC = ctypes.CDLL(None)
+GIVE_BACK = getattr(LIBC, "malloc_trim", None)  # of the GNU libc alone
+if hasattr(LIBC, "mallopt"):
+    LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collector need not look at it again.
+
+    Hypothesis makes its generator with the first example, and asks the collector who
+    holds it. The collector does not show what is frozen, so the first example is here.
+    """
+    hypothesis.find(hypothesis.strategies.none(), lambda _: True)
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a file compiles and caches is its own, and goes with it: it fills a worker.
+
+    Where no program is the subject, neither its bits nor its text nor its speed, the
+    file says `QUICK = True`, and LLVM leaves out most of its optimisations.
+    """
+    jax.config.update(
+        "jax_disable_most_optimizations", hasattr(request.module, "QUICK")
+    )
+    yield
+    for thing in vars(request.module).values():
+        if hasattr(thing, "cache_clear") and thing.__module__.startswith("tests."):
+            thing.cache_clear()
+    jax.clear_caches()
+    gc.collect()
+    if GIVE_BACK is not None:  # freed memory else counts as the worker's
+        GIVE_BACK(0)
 
 
 @pytest.fixture

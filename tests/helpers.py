@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several laws' tests share: bits, and tolerances derived from sample sizes."""
+"""What several laws' tests share: bits, compilations, tolerances by sample size."""
 
+import contextlib
 import math
-import pathlib
-import socket
-import subprocess
-import sys
+from collections.abc import Iterator
+from typing import Any
 
 import jax
+import jax.monitoring
 import numpy as np
 
 import jaxinit
 
+COMPILED = "/jax/core/compile/backend_compile_duration"
 SIGMAS = 5.0  # a right answer fails one check in two million
 
 
 def fresh(key: jax.Array) -> jax.Array:
     """The same key again, deliberately."""
     return jax.random.clone(key)
+
+
+def read_shapes(model: Any, *args: Any) -> jaxinit.Network:
+    """What a Linen model does with its parameters, from their shapes."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), *args)
+    return jaxinit.read(model, variables, *args)
 
 
 def bits(array: jax.Array) -> bytes:
@@ -38,47 +45,26 @@ def z_of_variance(
     return float(((np.abs(x - mean) ** 2).mean() - std**2) / error)
 
 
-JOINED = """
-import hashlib, json, sys
-import jax
-jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-import numpy as np
-import jaxinit
-from jax.sharding import NamedSharding, PartitionSpec
-mesh = jax.make_mesh((4, 2), ("x", "y"))
-where = NamedSharding(mesh, PartitionSpec("x", "y"))
+@contextlib.contextmanager
+def compilations() -> Iterator[list[float]]:
+    """The list of the compilations within."""
+    seen: list[float] = []
 
-def digests(array):
-    return {
-        str(shard.index): hashlib.sha256(np.asarray(shard.data).tobytes()).hexdigest()
-        for shard in array.addressable_shards
-    }
-"""
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        if event == COMPILED:
+            seen.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def in_two_processes(script: str, *args: str) -> list[str]:
-    """The last line that a script prints in each of two processes that work together.
+def exponent(small: float, large: float, growth: float) -> float:
+    """The power of its width or depth by which a quantity grew.
 
-    It has the names of `JOINED`. Its arguments are the address to join at, the number
-    of the process, and `args`.
+    A recipe that scales claims the exponent 0, and another choice of powers has a
+    multiple of 1/2: 1/4 lies between, whatever the factors that the claim leaves open.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    root = pathlib.Path(jaxinit.__file__).parent.parent
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", JOINED + script, address, str(i), *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=root,
-        )
-        for i in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return [output.splitlines()[-1] for output, _ in outputs]
+    return math.log(large / small) / math.log(growth)

@@ -5,94 +5,66 @@ import ast
 import doctest
 import inspect
 import pathlib
+import re
+import subprocess
+import sys
 import tomllib
+import types
 
 import jax
 import pytest
 
 import jaxinit
-import jaxinit.linen
 import jaxinit.nnx
 import jaxinit.plot
 from tests.cases import CASES
 
+QUICK = True  # see conftest.py
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = pathlib.Path(jaxinit.__file__).parent
-FILES = sorted(PACKAGE.glob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 
+# From the ground up: a folder or file imports from those before it, and nothing else.
 FLOORS = [
-    {
-        "_checks",
-        "_einsum",
-        "_quadrature",
-        "_roots",
-        "_sums",
-        "_signal_flags",
-        "_table",
-        "_threefry",
-    },
-    {"_numbers", "_style", "_value"},
-    {"_fans", "_gains", "_haar", "_initializer"},
-    {"_density", "_distributions", "_kernels"},
-    {
-        "_constants",
-        "_conv_orthogonal",
-        "_fourier",
-        "_orthogonal",
-        "_sparse",
-        "_truncated",
-        "_variance_scaling",
-    },
-    {
-        "_complex",
-        "_gates",
-        "_hadamard",
-        "_lru",
-        "_meanfield",
-        "_presets",
-        "_recurrent",
-        "_siren",
-        "_spectral",
-        "_state_space",
-        "_torch",
-    },
-    {"_combinators", "_phases", "_registry", "_signature"},
-    {"_jaxpr", "_taps", "_upsampling"},
-    {"_equations", "_fast", "_layers", "_linen_taps", "_nnx_taps", "_tap_plan"},
-    {"_plan", "_tapped"},
-    {"_jit_init"},
-    {"_rules"},
-    {"_recipes"},
-    {
-        "_rules_attention",
-        "_rules_cells",
-        "_rules_depth",
-        "_rules_libraries",
-        "_rules_models",
-        "_tree",
-        "theory",
-    },
-    {"_mup", "_tree_table"},
-    {"_depth_mup"},
-    {"linen", "nnx", "plot", "rules"},
-    {"signal"},
-    {"_lsuv"},
-    {"_digits", "_show"},
-    {"_demo"},
-    {"_cli"},
-    {"__init__", "__main__"},
+    "compat",
+    "stream",
+    "core",
+    "gains",
+    "samplers",
+    "families",
+    "theory",
+    "plot",
+    "network",
+    "compile",
+    "trees",
+    "rules",
+    "nnx",
+    "prediction",
+    "signal",
+    "designs",
+    "cli",
+    "__init__",
+    "__main__",
 ]
-FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 GUESTS = {
-    "_cli": {"rich"},
-    "_demo": {"matplotlib", "rich"},
-    "_digits": {"flax", "optax", "sklearn"},
-    "_linen_taps": {"flax"},
-    "_nnx_taps": {"flax"},
-    "_style": {"matplotlib"},
-    "linen": {"flax"},
+    "cli/commands": {"rich"},
+    "cli/demo": {"matplotlib", "rich"},
+    "cli/digits": {"flax", "optax", "sklearn"},
     "nnx": {"flax"},
+    "network/linen_pass": {"flax"},
+    "network/nnx_pass": {"flax"},
+    "plot/look": {"matplotlib"},
 }
+
+
+def place(path: pathlib.Path) -> str:
+    """Where a file stands in the package, such as "families/siren"."""
+    return str(path.relative_to(PACKAGE).with_suffix(""))
+
+
+def floor(name: str) -> int:
+    return FLOORS.index(name.split("/", maxsplit=1)[0])
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -109,30 +81,59 @@ def imports(path: pathlib.Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_imports_point_down(path):
+def rooms(path: pathlib.Path) -> set[tuple[str, ...]]:
+    """What a file imports of the package, as the parts of the modules' names."""
     ours = {name for name in imports(path) if name.startswith("jaxinit.")}
-    rooms = {name.split(".")[1] for name in ours}
-    above = {r for r in rooms if r in FLOOR and FLOOR[r] >= FLOOR[path.stem]}
-    assert not above
-    assert rooms <= set(FLOOR) or path.stem == "__main__"
+    return {tuple(name.split(".")[1:]) for name in ours}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def modules(room: tuple[str, ...]) -> bool:
+    """Whether an import is of a file that is private to its folder."""
+    return len(room) > 1 and (PACKAGE / room[0] / f"{room[1]}.py").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_imports_point_down(path):
+    here = place(path).split("/")[0]
+    for folder, *_ in rooms(path):
+        if here in ("__init__", "__main__") or folder == here:
+            continue
+        assert floor(folder) < floor(here), f"{place(path)} imports {folder}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_no_file_goes_past_the_door_of_another_folder(path):
+    here = place(path).split("/")[0]
+    assert not [r for r in rooms(path) if r[0] != here and modules(r)]
+
+
+def test_every_folder_says_what_it_is_and_the_map_says_the_same():
+    chart = (ROOT / "CONTRIBUTING.md").read_text()
+    for folder in FLOORS:
+        if (door := PACKAGE / folder / "__init__.py").exists():
+            text = ast.get_docstring(ast.parse(door.read_text())) or ""
+            first, _, _ = text.partition("\n")
+            assert first.endswith(".") and len(first) < 88
+            assert f"| `{folder}/` | {first} |" in chart
+    named = re.findall(r"`((?:jaxinit|tests)/[\w/]+\.py)`", chart)
+    homes = {"jaxinit": PACKAGE.parent, "tests": ROOT}  # a wheel lies elsewhere
+    there = [(homes[name.split("/")[0]] / name).exists() for name in named]
+    assert len(there) > 5 and all(there)
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
 def test_the_core_needs_jax_and_numpy_alone(path):
-    import sys
-
     roots = {name.split(".")[0] for name in imports(path)} - {"jaxinit"}
     guests = roots - set(sys.stdlib_module_names)
-    assert guests <= {"jax", "numpy"} | GUESTS.get(path.stem, set())
+    assert guests <= {"jax", "numpy"} | GUESTS.get(place(path), set())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=place)
 def test_a_file_is_short_enough_to_read(path):
-    assert len(path.read_text().splitlines()) <= 330
+    assert len(path.read_text().splitlines()) <= 300
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=place)
 def test_only_public_interfaces_of_jax(path):
     assert not [name for name in imports(path) if name.startswith("jax._src")]
     assert "_src" not in path.read_text()
@@ -141,9 +142,8 @@ def test_only_public_interfaces_of_jax(path):
 def test_the_public_names_are_sorted_and_real():
     assert jaxinit.__all__ == sorted(jaxinit.__all__)
     assert all(hasattr(jaxinit, name) for name in jaxinit.__all__)
-    public = {name for name in vars(jaxinit) if not name.startswith("_")}
-    asked_for = {"linen", "nnx", "plot"}  # there once they are imported
-    assert public - asked_for == set(jaxinit.__all__)
+    public = {name for name in dir(jaxinit) if not name.startswith("_")}
+    assert public == {*jaxinit.__all__, "nnx", "plot"}
 
 
 def test_every_public_initializer_has_a_case():
@@ -152,10 +152,34 @@ def test_every_public_initializer_has_a_case():
     assert covered == {name for name in jaxinit.available() if ":" not in name}
 
 
+def agrees(version: str, changelog: str) -> bool:
+    """Whether a version is the newest that a changelog heads, or above all of those.
+
+    What is above them is under way, and has its changes under [Unreleased].
+    """
+    headings = re.findall(r"^## \[(.+?)\](.*)$", changelog, re.MULTILINE)
+    released = [tuple(map(int, h.split("."))) for h, _ in headings if h[0].isdigit()]
+    dates = [date for h, date in headings if h[0].isdigit()]
+    assert released == sorted(set(released), reverse=True)
+    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", date) for date in dates)
+    ours = tuple(map(int, version.split(".")))
+    newest = released[0] if released else ()
+    under_way = ours > newest and headings[0][0] == "Unreleased"
+    return ours == newest or under_way
+
+
 def test_the_version_is_that_of_the_changelog():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == ">=3.11"
-    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+    assert agrees(project["version"], (ROOT / "CHANGELOG.md").read_text())
+
+
+def test_another_version_is_found():
+    released = "## [0.2.0] - 2026-01-31\n\n## [0.1.0] - 2025-11-30\n"
+    assert agrees("0.2.0", released)
+    assert not agrees("0.1.0", released)  # left behind
+    assert not agrees("0.3.0", released)  # ahead, and nothing says of what
+    assert agrees("0.3.0", "## [Unreleased]\n\n" + released)
+    assert not agrees("0.1.0", "## [Unreleased]\n\n" + released)
 
 
 def documented() -> list[tuple[str, str]]:
@@ -167,7 +191,6 @@ def documented() -> list[tuple[str, str]]:
         jaxinit.signal,
         jaxinit.theory,
         jaxinit.plot,
-        jaxinit.linen,
         jaxinit.nnx,
     ):
         place = module.__name__.removeprefix("jaxinit.")
@@ -177,11 +200,14 @@ def documented() -> list[tuple[str, str]]:
             continue  # zeros and ones: values of constant
         found.append((name, inspect.getdoc(thing) or ""))
         if inspect.isclass(thing):
-            methods = inspect.getmembers(thing, inspect.isfunction)
+            members = {
+                method: inspect.getdoc(getattr(thing, method))
+                for method, member in vars(thing).items()
+                if not method.startswith("_")
+                and isinstance(member, (types.FunctionType, staticmethod, property))
+            }
             found += [
-                (f"{name}.{method}", inspect.getdoc(function) or "")
-                for method, function in methods
-                if not method.startswith("_") and hasattr(function, "__wrapped__")
+                (f"{name}.{method}", text) for method, text in members.items() if text
             ]
     return found
 
@@ -193,7 +219,11 @@ def test_every_docstring_says_what_in_one_line(name, text):
     assert not rest or rest[0] == ""
 
 
-EXAMPLES = [(n, t) for n, t in documented() if "." not in n and n != "Law"]
+EXAMPLES = [
+    (name, text)
+    for name, text in documented()
+    if ">>>" in text or ("." not in name and name != "Law")
+]
 
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=lambda x: x.split("\n")[0])
@@ -212,3 +242,66 @@ def test_a_wrong_example_is_found(capsys):
     case = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
     assert doctest.DocTestRunner().run(case).failed == 1
     assert "Expected" in capsys.readouterr().out
+
+
+BROKEN = {
+    "lacks a name": (
+        "import jax\njax.no_such_name",
+        "AttributeError: module 'jax' has",
+    ),
+    "lacks a module": ("import no_such_module", "ModuleNotFoundError: No module named"),
+    "lacks an import": ("from jax import no_such_name", "ImportError: cannot import"),
+}
+
+
+TOLD = """
+import sys
+for folder in sys.argv[1:]:
+    for module in [m for m in sys.modules if m.split(".")[0] in ("flax", "jaxinit")]:
+        del sys.modules[module]
+    if folder == "none":
+        sys.modules["flax"] = None
+    sys.path.insert(0, folder)
+    try:
+        import jaxinit.nnx
+    except ImportError as error:
+        print(error, "|", type(error.__cause__).__name__)
+    else:
+        print("imported")
+    del sys.path[0]
+"""
+
+
+def test_a_flax_that_does_not_import_is_told_from_none(tmp_path):
+    """A subprocess finds the Flax of a folder, or none, and prints what it is told."""
+    folders = [tmp_path / str(i) for i in range(len(BROKEN))]
+    for folder, (code, _) in zip(folders, BROKEN.values(), strict=True):
+        package, info = folder / "flax", folder / "flax-0.0.7.dist-info"
+        package.mkdir(parents=True)
+        info.mkdir()
+        (package / "__init__.py").write_text(code)
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: flax\nVersion: 0.0.7\n"
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD, *map(str, folders), "none"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    *broken, missing = done.stdout.splitlines()
+    who, cure = "jaxinit.nnx needs flax", "pip install 'jaxinit[flax]'"
+    assert missing == f"{who}: {cure} | ModuleNotFoundError"
+    start = f"{who}, and flax 0.0.7 is installed but does not import "
+    for line, (_, cause) in zip(broken, BROKEN.values(), strict=True):
+        assert line.startswith(f"{start}with jax {jax.__version__} ({cause}")
+        assert line.endswith(f"{cure} --upgrade | {cause.partition(':')[0]}")
+
+
+def test_the_extras_that_messages_name_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = "".join(path.read_text() for path in FILES)
+    named = set(re.findall(r"require\(\"[\w.]+\", \"\w+\", \"(\w+)\"\)", text))
+    named |= set(re.findall(r"jaxinit\[(\w+)\]", text))
+    assert named == {"demo", "flax", "plot"} <= set(project["optional-dependencies"])

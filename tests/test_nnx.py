@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`jaxinit.nnx.create` builds the model that `nnx.jit` of its constructor builds."""
 
+import dataclasses
+import functools
+import gc
+import re
+import weakref
 from typing import Any
 
 import jax
@@ -11,6 +16,8 @@ from flax import nnx
 
 import jaxinit
 import jaxinit.nnx
+
+QUICK = True  # see conftest.py
 
 built: list[int] = []
 
@@ -96,3 +103,150 @@ def test_an_annotation_that_does_not_divide():
 def test_what_is_no_module():
     with pytest.raises(TypeError, match=r"must return an nnx.Module, got int"):
         jaxinit.nnx.create(lambda rngs: 3, nnx.Rngs(0))
+
+
+@dataclasses.dataclass
+class Settings:
+    width: Any = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    width: Any
+    more: Any = None
+
+
+class Config:
+    """What most configurations are: compared by identity, and changed in place."""
+
+    def __init__(self, width: Any):
+        self.width = width
+
+
+class Hashed(Config):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("kind", [Settings, Config, Hashed, lambda w: {"width": w}])
+def test_a_configuration_that_was_changed(kind):
+    def model_of(config: Any, rngs: nnx.Rngs) -> nnx.Linear:
+        width = config["width"] if isinstance(config, dict) else config.width
+        return nnx.Linear(3, width, rngs=rngs)
+
+    config = kind(8)
+    first = jaxinit.nnx.create(model_of, config, nnx.Rngs(0))
+    if isinstance(config, dict):
+        config["width"] = 5
+    else:
+        config.width = 5
+    assert first.kernel.shape == (3, 8)
+    second = jaxinit.nnx.create(model_of, config, nnx.Rngs(0))
+    assert second.kernel.shape == (3, 5)
+
+
+def test_a_configuration_within_a_frozen_one():
+    def model_of(config: Frozen, rngs: nnx.Rngs) -> nnx.Linear:
+        return nnx.Linear(3, config.width.width, rngs=rngs)
+
+    inner = Config(8)
+    first = jaxinit.nnx.create(model_of, Frozen(inner), nnx.Rngs(0))
+    inner.width = 5
+    second = jaxinit.nnx.create(model_of, Frozen(inner), nnx.Rngs(0))
+    assert (first.kernel.shape, second.kernel.shape) == ((3, 8), (3, 5))
+
+
+class Typed(nnx.Module):
+    def __init__(self, x: Any, rngs: nnx.Rngs):
+        built.append(0)
+        self.kind = repr(x)
+        self.linear = nnx.Linear(2, 3, rngs=rngs)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], Frozen, Settings])
+def test_one_is_not_true(wrap):
+    alive = []
+    for x in (1, 1.0, True, 0.0, -0.0, "1", np.float32(1), np.float64(1), 1 + 0j):
+        alive.append(jaxinit.nnx.create(Typed, wrap(x), rngs=nnx.Rngs(0)))
+        assert alive[-1].kind == repr(wrap(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: 1.5,
+        lambda: "a",
+        lambda: None,
+        lambda: (1, [2, {"a": {3}}]),
+        lambda: Frozen(1, (2, None)),
+        lambda: Settings(4),
+        lambda: np.float32(2),
+        lambda: jnp.float32,
+        lambda: np.dtype("int8"),
+        lambda: jax.nn.relu,
+        lambda: jnp.tanh,
+        lambda: functools.partial(jax.nn.leaky_relu, negative_slope=0.1),
+        lambda: jaxinit.normal(0.5),
+        lambda: jaxinit.Fans.conv(2),
+        lambda: jax.sharding.PartitionSpec("m"),
+    ],
+    ids=lambda make: re.sub(r" (at|object) .*", "", str(make())),
+)
+def test_what_compares_by_value_is_built_once(make):
+    first = jaxinit.nnx.create(Typed, make(), rngs=nnx.Rngs(0))
+    del built[:]
+    second = jaxinit.nnx.create(Typed, make(), rngs=nnx.Rngs(0))
+    assert not built
+    assert_equal(first, second)
+
+
+def test_what_does_not_compare_is_built_again():
+    alive = []
+    for x in (object(), jnp.ones(2), np.ones(2), Config(3), Frozen(Config(3))):
+        del built[:]
+        alive += [jaxinit.nnx.create(Typed, x, rngs=nnx.Rngs(0)) for _ in range(2)]
+        assert len(built) == 2
+
+
+def test_a_list_that_was_changed_after_it_was_remembered():
+    """The first list is not read again, where the second is traced anew."""
+
+    def model_of(widths: list[int], rngs: nnx.Rngs) -> nnx.Linear:
+        return nnx.Linear(*widths, rngs=rngs)
+
+    widths = [3, 4]
+    first = jaxinit.nnx.create(model_of, widths, nnx.Rngs(0))
+    widths[1] = 5
+    second = jaxinit.nnx.create(
+        model_of, [3, 4], nnx.Rngs(params=jax.random.PRNGKey(1))
+    )
+    assert first.kernel.shape == second.kernel.shape == (3, 4)
+
+
+def test_what_a_model_was_made_of_can_be_collected():
+    """All but a class of modules: Flax registers those with JAX, for good."""
+
+    def activation(x: Any) -> Any:
+        return x
+
+    def model_of(config: Frozen, rngs: nnx.Rngs) -> Typed:
+        return Typed(config, rngs=rngs)
+
+    config = Frozen(activation)
+    model = jaxinit.nnx.create(model_of, config, rngs=nnx.Rngs(0))
+    refs = [weakref.ref(x) for x in (activation, model_of, config, model)]
+    del activation, model_of, config, model
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 4
+
+
+def test_traces_are_kept_no_longer_than_their_models():
+    models = [jaxinit.nnx.create(Typed, x, rngs=nnx.Rngs(0)) for x in range(100, 110)]
+    gc.collect()
+    kept = len(jaxinit.nnx._known)
+    del models[2:]
+    gc.collect()
+    assert len(jaxinit.nnx._known) == kept - 8

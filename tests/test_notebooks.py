@@ -47,5 +47,6 @@ def test_its_outputs_are_modest(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_readme_leads_to_it(path):
-    assert f"(notebooks/{path.name})" in (ROOT / "README.md").read_text("utf-8")
+def test_the_gallery_leads_to_it(path):
+    page = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    assert page.count(f"_made/notebooks/{path.stem}\n") == 2  # a card, and the contents

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plots: laws, gains, networks, phases, the signal by depth, singular values.
+
+Every function draws into `ax`, or into a new figure of the look of `style`, and returns
+the axes; showing and saving are left to the caller. The axes of another figure keep its
+style, and no setting of matplotlib is left changed.
+
+Example:
+    >>> import jaxinit, jaxinit.plot
+    >>> ax = jaxinit.plot.law(jaxinit.he_normal(), (256, 128))
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('entry', 'probability density')
+"""
+
+from jaxinit.plot.coordinates import coordinates
+from jaxinit.plot.layers import network
+from jaxinit.plot.look import PALETTE as PALETTE
+from jaxinit.plot.pictures import (
+    gains,
+    law,
+    phase_diagram,
+    signal,
+    singular_values,
+    style,
+)
+
+__all__ = [
+    "coordinates",
+    "gains",
+    "law",
+    "network",
+    "phase_diagram",
+    "signal",
+    "singular_values",
+    "style",
+]

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of many entries: contractions with kernels, look-ups, averages, attention."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinit.prediction.entry import (
+    EXAMPLE,
+    KEY,
+    POSITION,
+    QUERY,
+    UNIT,
+    Entry,
+    Source,
+    gaussian,
+    nodes,
+    number,
+)
+from jaxinit.prediction.values import Attention, Drawn, Given, Lost, Mixture, Sum
+
+__all__ = [
+    "attended",
+    "attention",
+    "contracted",
+    "convolved",
+    "looked_up",
+    "moments",
+    "pooled",
+    "scores",
+]
+
+Moments = tuple[float, float, float, str]  # power, at two positions, in two examples
+
+
+def moments(x: Any, axes: Sequence[int]) -> Moments:
+    """E x² and covariances of what is summed over such axes, for one entry."""
+    if isinstance(x, Mixture):
+        power, near, far = (
+            sum(share * value for share, value in each)
+            for each in (
+                [(s, e.power) for s, e in x.parts],
+                [(s, e.position) for s, e in x.parts],
+                [(s, e.example) for s, e in x.parts],
+            )
+        )
+        return power, near, far, next((e.assumed for _, e in x.parts if e.assumed), "")
+    if isinstance(x, Entry):
+        return x.power, x.position, x.example, x.assumed
+    return (*_of_array(np.asarray(x.array, np.float64), tuple(axes)), "")
+
+
+def _of_array(x: np.ndarray, axes: tuple[int, ...]) -> tuple[float, float, float]:
+    """The same of numbers: the first other axis is of examples, the rest positions."""
+    free = [i for i in range(x.ndim) if i not in axes]
+    n = math.prod(x.shape[i] for i in axes) or 1
+    examples = x.shape[free[0]] if free else 1
+    x = x.transpose([*free, *axes]).reshape(examples, -1, n)
+    positions = x.shape[1]
+    power = float((x**2).mean())
+    near, far = power, power
+    if positions > 1:
+        total = x.sum(1)
+        pairs = (total**2).sum(-1) - (x**2).sum((1, 2))
+        near = float(pairs.mean() / (positions * (positions - 1) * n))
+    if examples > 1:
+        total, each = x.sum((0, 1)), x.sum(1)
+        pairs = float((total**2).sum() - (each**2).sum())
+        far = pairs / (examples * (examples - 1) * positions**2 * n)
+    return power, near, far
+
+
+def free_kinds(x: Any, axes: Sequence[int], batch: int) -> list[Any]:
+    """What the axes of data that are not summed over are."""
+    if isinstance(x, Entry):
+        return [x.kinds[i] for i in axes]
+    shape = x.shape
+    first = next((i for i in axes if shape[i] == batch), None)
+    return [
+        ((EXAMPLE if i == first else POSITION, shape[i]),) if shape[i] > 1 else ()
+        for i in axes
+    ]
+
+
+def contracted(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
+    """A product of data with a fresh kernel."""
+    (contract, batched) = eqn.params["dimension_numbers"]
+    mine, theirs = contract[1 - side], contract[side]
+    ours, kernels = batched[1 - side], batched[side]
+    shape = eqn.outvars[0].aval.shape
+    power, near, far, note = moments(x, mine)
+    n = math.prod(x.shape[i] for i in mine)
+    free = [i for i in range(len(x.shape)) if i not in (*mine, *ours)]
+    kinds = free_kinds(x, free, batch)
+    if isinstance(x, Entry) and not any(x.sized(i, UNIT) > 1 for i in mine) and n > 1:
+        # The sum is over positions: units that share the kernel take their place.
+        kinds = [
+            tuple((POSITION if k == UNIT else k, m) for k, m in run) for run in kinds
+        ]
+        near = x.mean**2
+    own = [
+        ((UNIT, w.shape[i]),) if w.shape[i] > 1 else ()
+        for i in range(len(w.shape))
+        if i not in (*theirs, *kernels)
+    ]
+    shared = [((UNIT, w.shape[i]),) if w.shape[i] > 1 else () for i in kernels]
+    laid = [*shared, *own, *kinds] if side == 0 else [*shared, *kinds, *own]
+    v = w.std**2 * n
+    return gaussian(v * power, v * near, v * far, shape, laid, note)
+
+
+def convolved(eqn: Any, x: Any, w: Drawn, batch: int) -> Entry:
+    """A convolution with a fresh kernel; at borders fewer entries meet."""
+    params = eqn.params
+    numbers = params["dimension_numbers"]
+    lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    profile = x.profile if isinstance(x, Entry) else None
+    taps = _taps(eqn, x.shape, w.shape, profile)
+    count = float(taps.mean()) * w.shape[rhs[1]]
+    power, near, far, note = moments(x, [lhs[1]])
+    shape = eqn.outvars[0].aval.shape
+    kinds: list[Any] = [()] * len(shape)
+    for k, axis in enumerate(out):
+        kind = (EXAMPLE, UNIT)[k] if k < 2 else POSITION
+        kinds[axis] = ((kind, shape[axis]),) if shape[axis] > 1 else ()
+    v = w.std**2 * count
+    made = gaussian(v * power, v * near, v * far, shape, kinds, note)
+    uneven = float(np.ptp(taps)) > 1e-6 * float(taps.mean())
+    return replace(made, profile=taps / taps.mean() if uneven else None)
+
+
+def _taps(eqn: Any, shape: Any, kernel: Any, profile: Any) -> np.ndarray:
+    """How many taps of a window meet an entry, weighed by its size, at each output."""
+    params = eqn.params
+    numbers = params["dimension_numbers"]
+    sizes = [shape[i] for i in numbers.lhs_spec[2:]]
+    image = np.ones((1, 1, *sizes), np.float32)
+    if profile is not None and list(profile.shape) == sizes:
+        image = image * profile.astype(np.float32)
+    window = np.ones((1, 1, *(kernel[i] for i in numbers.rhs_spec[2:])), np.float32)
+    with jax.ensure_compile_time_eval():
+        counts = jax.lax.conv_general_dilated(
+            jnp.asarray(image),
+            jnp.asarray(window),
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+        )
+    return np.asarray(counts, np.float64)[0, 0]
+
+
+def looked_up(w: Drawn, index: Any, shape: Any, batch: int) -> Entry:
+    """Rows of a table: equal where the indices are."""
+    ids = np.asarray(index.array)
+    kinds = free_kinds(
+        Given(ids.reshape(shape[: len(shape) - 1])), range(len(shape) - 1), batch
+    )
+    rows = ids.reshape(ids.shape[0] if ids.ndim else 1, -1)
+    near, far = _equal(rows)
+    units = ((UNIT, shape[-1]),)
+    return gaussian(w.std**2, w.std**2 * near, w.std**2 * far, shape, [*kinds, units])
+
+
+def _equal(rows: np.ndarray) -> tuple[float, float]:
+    """How often two indices of an example, and of two examples, are the same."""
+    n = rows.shape[1]
+    _, whole = np.unique(rows, return_counts=True)
+    each = [np.unique(row, return_counts=True)[1] for row in rows]
+    within = sum(float((c.astype(float) ** 2).sum()) for c in each)
+    total = float((whole.astype(float) ** 2).sum())
+    pairs = len(rows) * n * (n - 1)
+    far = len(rows) * (len(rows) - 1) * n * n
+    near = (within - rows.size) / pairs if pairs else 1.0
+    return near, (total - within) / far if far else 1.0
+
+
+def pooled(x: Entry, axes: Sequence[int], shape: Any, kinds: Any) -> Entry:
+    """A sum over positions, or over positions and examples: Gaussian in its place."""
+    p = math.prod(x.sized(i, POSITION) for i in axes)
+    b = math.prod(x.sized(i, EXAMPLE) for i in axes)
+    n, m = p * b, x.mean
+    inner = x.position + (x.power - x.position) / p
+    power = x.example + (inner - x.example) / b
+    spread = max(power - m**2, 0.0)
+    z = nodes()[0]
+    if spread <= 1e-12 * max(power, 1e-300):
+        return number(n * m, shape).laid(shape, kinds)
+    near = (x.position - m**2) / spread if p == 1 and b == 1 else 1.0
+    source = Source(min(near, 1.0), min((x.example - m**2) / spread, 1.0))
+    values = n * (m + math.sqrt(spread) * z)
+    return Entry((source,), values, tuple(shape), tuple(kinds), x.assumed)
+
+
+def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
+    """Products of queries and keys, over units: Gaussian, with an axis of keys."""
+    (contract, batched) = eqn.params["dimension_numbers"]
+    n = math.prod(a.shape[i] for i in contract[0])
+    if not any(a.sized(i, UNIT) > 1 for i in contract[0]) or set(a.sources) & set(
+        b.sources
+    ):
+        raise Lost("a product of data with itself")
+    power = n * a.power * b.power + (n * a.mean * b.mean) ** 2
+    z = nodes()[0]
+    keys = b.position / b.power if b.power else 0.0
+    source = Source(a.position / a.power if a.power else 0.0, 0.0, keys)
+    shape = eqn.outvars[0].aval.shape
+    batch = [a.kinds[i] for i in batched[0]]
+    rows, cols = (
+        [
+            tuple((kind if k == POSITION else k, m) for k, m in x.kinds[i])
+            for i in range(len(x.shape))
+            if i not in (*contract[side], *batched[side])
+        ]
+        for side, (x, kind) in enumerate(((a, QUERY), (b, KEY)))
+    )
+    values = math.sqrt(power) * z
+    return Entry(
+        (source,), values, tuple(shape), (*batch, *rows, *cols), a.assumed or b.assumed
+    )
+
+
+def attention(weights: Any, total: Sum) -> Attention:
+    """exp(s) over its sum: what a softmax over keys gives to the average of values."""
+    entry, mask = weights.entry, weights.mask
+    if len(entry.sources) != 1 or (entry.values <= 0).any():
+        raise Lost("a softmax of a function of its own")
+    z = nodes()[0]
+    logs = np.log(entry.values)
+    slope = (logs[-1] - logs[0]) / (z[-1] - z[0])
+    source = entry.sources[0]
+    alike = source.key if total.kind == KEY else source.position
+    variance = slope**2 * (1 - alike)
+    length = entry.shape[-1]
+    counts = (
+        np.full(1, length) if mask is None else mask.reshape(-1, mask.shape[-1]).sum(-1)
+    )
+    power, shared = _softmax(round(variance, 12), tuple(np.unique(counts).tolist()))
+    _, weight = np.unique(counts, return_counts=True)
+    weight = weight / weight.sum()
+    return Attention(
+        float(weight @ power), float(weight @ shared), total.of.entry.shape
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """E Σ a² and Σ (E a)² of a softmax over so many logits of such a variance."""
+    most = int(max(counts))
+    draws = max(64, min(4096, 2**22 // max(most, 1)))
+    logits = math.sqrt(variance) * np.random.default_rng(0).standard_normal(
+        (draws, most)
+    )
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    ends = np.array([max(int(c), 1) for c in counts]) - 1
+    power = np.cumsum(e**2, 1)[:, ends] / np.cumsum(e, 1)[:, ends] ** 2
+    return power.mean(0), 1 / (ends + 1)
+
+
+def attended(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
+    """An average of values: their shared part stays, the rest shrinks."""
+    (contract, batched) = eqn.params["dimension_numbers"]
+    mine, ours = contract[1 - side], batched[1 - side]
+    power, near, far, note = moments(v, mine)
+    rest = power - near
+    shape = eqn.outvars[0].aval.shape
+    kinds = [v.kinds[i] for i in ours]
+    free = [v.kinds[i] for i in range(len(v.shape)) if i not in (*mine, *ours)]
+    queries = [
+        ((POSITION, n),) if n > 1 else ()
+        for n in shape[len(kinds) : len(shape) - len(free)]
+    ]
+    laid = [*kinds, *queries, *free] if side == 0 else [*kinds, *free, *queries]
+    return gaussian(
+        near + rest * a.power, near + rest * a.shared, far, shape, laid, note
+    )

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The law of an entry: a function of Gaussian sources, on quadrature nodes.
+
+A fresh kernel makes its outputs Gaussian, independent across units (Tensor Programs,
+Yang 2019, arXiv:1910.12478). Entries of one unit at two positions of an example, or in
+two examples, are correlated, for the kernel is the same; a `Source` has both
+correlations, and Hermite coefficients carry them through any function (Mehler).
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import hermite_e, legendre
+
+__all__ = [
+    "EXAMPLE",
+    "KEY",
+    "POSITION",
+    "QUERY",
+    "UNIT",
+    "Entry",
+    "Source",
+    "collapsed",
+    "gaussian",
+    "number",
+    "together",
+]
+
+EXAMPLE, POSITION, UNIT, KEY, QUERY = range(5)  # what the axes of an array are
+PANELS = (-9.0, -6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.5, 4.0, 6.0, 9.0)
+EACH = 10  # Gauss-Legendre nodes in a panel: kinks at 0 are where panels meet
+ORDER = 40  # of the Hermite series
+
+
+@functools.cache
+def nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for E f(z), z standard normal."""
+    x, w = legendre.leggauss(EACH)
+    pairs = list(itertools.pairwise(PANELS))
+    z = np.concatenate([(b - a) / 2 * x + (a + b) / 2 for a, b in pairs])
+    weights = np.concatenate([(b - a) / 2 * w for a, b in pairs])
+    weights = weights * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    return z, weights / weights.sum()
+
+
+@functools.cache
+def _hermite() -> np.ndarray:
+    """Weighted orthonormal Hermite polynomials at the nodes, (order, nodes)."""
+    z, w = nodes()
+    rows = [
+        hermite_e.hermeval(z, [0.0] * k + [1.0]) / math.sqrt(math.factorial(k))
+        for k in range(ORDER + 1)
+    ]
+    return np.array(rows) * w
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A standard normal for each unit, position and example.
+
+    Attributes:
+        position: its correlation at two positions of one example.
+        example: that in two examples.
+        key: that of a product at two places of its second factor, where `position` is
+            at two places of the first: the logits of attention.
+    """
+
+    position: float = 0.0
+    example: float = 0.0
+    key: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The law of the entries of an array.
+
+    Attributes:
+        sources: what it is a function of.
+        values: that function, on the product of their nodes.
+        shape: of the array.
+        kinds: for each axis, what its factors are: pairs (kind, size).
+        assumed: what the law rests on beside the weights, in words.
+        profile: E x² at each place of an image over its mean, which is smaller at a
+            border; None where it is even.
+    """
+
+    sources: tuple[Source, ...]
+    values: np.ndarray
+    shape: tuple[int, ...]
+    kinds: tuple[tuple[tuple[int, int], ...], ...]
+    assumed: str = ""
+    profile: np.ndarray | None = None
+
+    def _mean(self, values: np.ndarray) -> float:
+        for _ in self.sources:
+            values = np.tensordot(values, nodes()[1], ([0], [0]))
+        return float(values)
+
+    @functools.cached_property
+    def mean(self) -> float:
+        """E x."""
+        return self._mean(self.values)
+
+    @functools.cached_property
+    def power(self) -> float:
+        """E x²."""
+        return self._mean(self.values**2)
+
+    @functools.cached_property
+    def _coefficients(self) -> np.ndarray:
+        found = self.values
+        for _ in self.sources:  # the last axis comes to the front each time
+            found = np.tensordot(found, _hermite(), ([0], [1]))
+        return found
+
+    def _product(self, correlations: Sequence[float]) -> float:
+        """E x x' where the sources of the two are so correlated."""
+        squares = self._coefficients**2
+        rest = max(self.power - float(squares.sum()), 0.0)
+        for c in correlations:
+            squares = np.tensordot(
+                squares, np.power(c, np.arange(ORDER + 1)), ([0], [0])
+            )
+        top = max((abs(c) for c in correlations), default=1.0)
+        return float(squares) + rest * top ** (ORDER + 2)
+
+    @functools.cached_property
+    def position(self) -> float:
+        """E x x' at two positions of one example."""
+        return self._product([s.position for s in self.sources])
+
+    @functools.cached_property
+    def example(self) -> float:
+        """E x x' in two examples."""
+        return self._product([s.example for s in self.sources])
+
+    @functools.cached_property
+    def slope(self) -> float | None:
+        """The a of a x + b, where it is linear in its one source."""
+        if len(self.sources) != 1:
+            return None
+        z, _ = nodes()
+        a = (self.values[-1] - self.values[0]) / (z[-1] - z[0])
+        line = self.values[0] + a * (z - z[0])
+        near = np.abs(self.values - line).max() <= 1e-9 * (1e-30 + np.abs(line).max())
+        return float(a) if near else None
+
+    def laid(self, shape: Any, kinds: Any) -> "Entry":
+        """The same law in another array."""
+        return replace(self, shape=tuple(shape), kinds=tuple(kinds))
+
+    def sized(self, axis: int, kind: int) -> int:
+        """How many entries of a kind an axis has."""
+        return math.prod(n for k, n in self.kinds[axis] if k == kind)
+
+
+def number(value: float, shape: Any = ()) -> Entry:
+    """A constant."""
+    kinds = tuple(((UNIT, n),) if n > 1 else () for n in shape)
+    return Entry((), np.float64(value), tuple(shape), kinds)  # type: ignore[arg-type]
+
+
+def gaussian(
+    power: float,
+    position: float,
+    example: float,
+    shape: Any,
+    kinds: Any,
+    note: str = "",
+) -> Entry:
+    """A fresh Gaussian of such a variance and covariances."""
+    safe = power if power > 0 else 1.0
+    bounds = [min(max(c / safe, -1.0), 1.0) for c in (position, example)]
+    values = math.sqrt(max(power, 0.0)) * nodes()[0]
+    return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note)
+
+
+def collapsed(entry: Entry) -> Entry:
+    """The same law as a function of one new source: its quantiles."""
+    if len(entry.sources) < 2:
+        return entry
+    _z, w = nodes()
+    weights = functools.reduce(np.multiply.outer, [w] * len(entry.sources)).ravel()
+    values = entry.values.ravel()
+    order = np.argsort(values)
+    below = np.cumsum(weights[order]) - weights[order] / 2
+    chances = np.cumsum(w) - w / 2
+    found = np.interp(chances, below, values[order])
+    found = (found - (found * w).sum()) * _ratio(entry, found, w) + entry.mean
+    spread = entry.power - entry.mean**2 or 1.0
+    pos, ex = (
+        min(max((c - entry.mean**2) / spread, -1.0), 1.0)
+        for c in (entry.position, entry.example)
+    )
+    return replace(entry, sources=(Source(pos, ex),), values=found)
+
+
+def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:
+    """What gives quantiles the variance of the whole."""
+    mean = (found * w).sum()
+    have = float(((found - mean) ** 2 * w).sum())
+    want = entry.power - entry.mean**2
+    return math.sqrt(want / have) if have > 0 and want > 0 else 1.0
+
+
+def together(
+    entries: Sequence[Entry], most: int = 3
+) -> tuple[tuple[Source, ...], list[np.ndarray]]:
+    """Their sources, and their functions on one product of nodes.
+
+    Where there are more sources than `most`, entries that share none are collapsed.
+    """
+    sources = list(dict.fromkeys(s for e in entries for s in e.sources))
+    if len(sources) > most:
+        alone = [
+            e
+            for i, e in enumerate(entries)
+            if not any(
+                set(e.sources) & set(o.sources) for j, o in enumerate(entries) if j != i
+            )
+        ]
+        entries = [collapsed(e) if e in alone else e for e in entries]
+        sources = list(dict.fromkeys(s for e in entries for s in e.sources))
+    if len(sources) > most:
+        raise ValueError(f"{len(sources)} signals meet in one function")
+    made = []
+    for e in entries:
+        values = np.asarray(e.values)
+        order = sorted(range(len(e.sources)), key=lambda i: sources.index(e.sources[i]))
+        values = values.transpose(order) if order else values
+        shape = [len(nodes()[0]) if s in e.sources else 1 for s in sources]
+        made.append(values.reshape(shape))
+    return tuple(sources), made

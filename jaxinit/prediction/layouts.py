@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the axes of an array are, after it was moved."""
+
+import math
+from typing import Any
+
+from jaxinit.network import moves, views
+from jaxinit.prediction.entry import POSITION, UNIT, Entry
+from jaxinit.prediction.values import Lost
+
+__all__ = ["cut_kinds", "given_kinds", "kinds_of", "move", "move_or_guess"]
+
+
+def given_kinds(shape: Any) -> list[Any]:
+    kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
+    if shape:
+        kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
+    return kinds
+
+
+def kinds_of(x: Any, shape: Any) -> tuple[Any, ...]:
+    """The kinds of an operand's axes, for a result of such a shape."""
+    kinds = tuple(x.kinds) if isinstance(x, Entry) else tuple(given_kinds(x.shape))
+    return (*[()] * (len(shape) - len(kinds)), *kinds)
+
+
+def cut_kinds(kinds: Any, shape: Any) -> tuple[Any, ...]:
+    """The kinds of axes that may have become shorter."""
+    made = []
+    for run, n in zip(kinds, shape, strict=True):
+        whole = math.prod(m for _, m in run)
+        made.append(
+            run if whole == n or len(run) != 1 else (((run[0][0], n),) if n > 1 else ())
+        )
+    return tuple(made)
+
+
+def move(eqn: Any, x: Entry, shape: Any) -> Entry:
+    runs = tuple(
+        tuple(views.Range(kind, n) for kind, n in run) or views.repeated(size)
+        for run, size in zip(x.kinds, x.shape, strict=True)
+    )
+    full = tuple(
+        run if views.extent(run) == n else views.repeated(n)
+        for run, n in zip(runs, x.shape, strict=True)
+    )
+    view = views.View(x.shape, full, (0,) * len(x.shape))
+    made = moves.moved(eqn.primitive.name, view, tuple(shape), eqn.params)
+    if made is None:
+        raise Lost("axes that mix")
+    kinds = tuple(
+        tuple((r.axis, r.size) for r in run if r.axis != views.REPEAT and r.size > 1)
+        for run in made.runs
+    )
+    return x.laid(shape, kinds)
+
+
+def move_or_guess(eqn: Any, x: Entry, shape: Any) -> Entry:
+    try:
+        return move(eqn, x, shape)
+    except (ValueError, IndexError):
+        return x.laid(shape, given_kinds(shape))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a prediction tells, by itself and beside a measurement."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jaxinit.core import align, columns
+from jaxinit.signal.report import Report
+
+__all__ = ["Comparison", "Predicted", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The signal that one use of a kernel will give.
+
+    Attributes:
+        path: the kernel's path, as `signal.report` has it.
+        call: which use of it, from 1 on.
+        shape: the shape of its output.
+        rms: the root mean square of its output.
+        note: what the number rests on beside the weights' laws; "" for nothing.
+
+    Example:
+        >>> from jaxinit.signal import Predicted
+        >>> Predicted("up", 1, (8, 64), 1.0).note
+        ''
+    """
+
+    path: str
+    call: int
+    shape: tuple[int, ...]
+    rms: float
+    note: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """The rows of a network in order of execution; it prints as aligned text.
+
+    Example:
+        >>> from jaxinit.signal import Predicted, Prediction
+        >>> len(Prediction((Predicted("up", 1, (8, 64), 1.0),)).rows)
+        1
+    """
+
+    rows: tuple[Predicted, ...]
+
+    def __repr__(self) -> str:
+        named = columns(Predicted, self.rows)
+        if not any(named["note"]):
+            del named["note"]
+        if set(named["call"]) == {1}:
+            del named["call"]
+        return "\n".join(align(named))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rows as JSON can hold them."""
+        return {"rows": [{**asdict(r), "shape": list(r.shape)} for r in self.rows]}
+
+    def compare(self, measured: Report) -> "Comparison":
+        """Beside what a report measured, row by row.
+
+        Raises:
+            ValueError: for a report of another network.
+        """
+        ours = [(row.path, row.call) for row in self.rows]
+        theirs = [(row.path, row.call) for row in measured.rows]
+        if ours != theirs:
+            raise ValueError("compare: the report is one of another network, or pass")
+        return Comparison(
+            tuple(
+                Compared(
+                    a.path, a.call, a.rms, b.rms, a.rms / b.rms if b.rms else math.nan
+                )
+                for a, b in zip(self.rows, measured.rows, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row of both."""
+
+    path: str
+    call: int
+    predicted: float
+    measured: float
+    ratio: float
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A prediction beside a measurement; it prints as aligned text."""
+
+    rows: tuple[Compared, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(align(columns(Compared, self.rows)))

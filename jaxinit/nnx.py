@@ -103,7 +103,7 @@ class _Built:
             self.graph, whole = nnx.split((model, rngs))
             return whole
 
-        def placed(whole: Any) -> Any:
+        def placements(whole: Any) -> Any:
             specs = nnx.get_partition_spec(whole)
             return jax.tree.map(
                 lambda spec: NamedSharding(cast(Any, mesh), spec or PartitionSpec()),
@@ -111,7 +111,7 @@ class _Built:
                 is_leaf=lambda each: each is None or isinstance(each, PartitionSpec),
             )
 
-        self.init = JitInit(init, None if mesh is None else placed)
+        self.init = JitInit(init, None if mesh is None else placements)
 
 
 _known: weakref.WeakValueDictionary[Hashable, _Built] = weakref.WeakValueDictionary()

@@ -219,7 +219,7 @@ def _step(
 ) -> Step:
     inputs = [v for v in cuts.inputs(equations) if v not in known]
     asked = tuple(map(sharding.get, outputs))
-    program = _program(traces.closed(inputs, equations, outputs, known), asked)
+    program = _program(traces.close(inputs, equations, outputs, known), asked)
     return Step(program, inputs, [*outputs])
 
 

@@ -98,7 +98,7 @@ def _correct(
         line.rule if line.initializer is not None else (line.rule[0], normal(1.0))
         for line in lines
     ]
-    args, kwargs = jax.tree.map(_varied, (args, kwargs))
+    args, kwargs = jax.tree.map(_shape_if_constant, (args, kwargs))
     factors = corrections(model, args, kwargs, rules, wanted)
     return [_times(line, factors.get(line.path, 1.0)) for line in lines]
 
@@ -115,7 +115,7 @@ def _is_correctable(p: Parameter) -> bool:
     return p.role == "kernel" and not (p.invariant or p.tied or loose or head)
 
 
-def _varied(x: Any) -> Any:
+def _shape_if_constant(x: Any) -> Any:
     """A batch's shape, where it is an array of one number and tells nothing else."""
     if not isinstance(x, check.ARRAYS) or np.ndim(x) == 0:
         return x

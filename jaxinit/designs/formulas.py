@@ -103,10 +103,10 @@ def _size(network: Network, p: Parameter, kind: str) -> float:
     """The mean square of a signal that a kernel's input begins with."""
     if kind != "residual" or network.branches == 0:
         return 1.0
-    return 1.0 + _joined(network, p) / network.branches
+    return 1.0 + _branches_before(network, p) / network.branches
 
 
-def _joined(network: Network, p: Parameter) -> float:
+def _branches_before(network: Network, p: Parameter) -> float:
     """How many branches have joined the stream where a kernel reads it, on average."""
     before = [network[path].branch for path in (p.after.layers if p.after else ())]
     places = [place + 1 for branch in before if branch for place in branch.places]

@@ -12,7 +12,7 @@ from jaxinit.network.paths import Graph
 from jaxinit.network.reader import CALLS, Reader
 from jaxinit.network.reading import read
 from jaxinit.network.record import Loop
-from jaxinit.network.traces import body_of, closed
+from jaxinit.network.traces import body_of, close
 
 __all__ = [
     "CALLS",
@@ -27,7 +27,7 @@ __all__ = [
     "Reader",
     "alike",
     "body_of",
-    "closed",
+    "close",
     "keeps_objects",
     "moves",
     "nodes",

@@ -119,18 +119,18 @@ class Branches:
                 if self._is_branch(long, begin):
                     return long, begin
         for short, long in ((a, b), (b, a)):
-            projected = self._projected(short, long)
+            projected = self._projection_start(short, long)
             if projected is not None:
                 return long, projected
         return None, None
 
     def _begins(self, short: Node) -> Iterator[Node]:
         """The node whose entries an operand has, and those before its branches."""
-        begin = _unmoved(short)
+        begin = _origin(short)
         yield begin
         while begin.kind == "sum" and (inner := self.branch(begin)) is not None:
             (other,) = (x for x in begin.data if x is not inner)
-            begin = _unmoved(other)
+            begin = _origin(other)
             yield begin
 
     def _is_branch(self, node: Node, begin: Node) -> bool:
@@ -143,14 +143,14 @@ class Branches:
         for each in inside:
             if each.name != "sub" or not isinstance(each.operands[-1], Node):
                 continue
-            if _unmoved(each.operands[-1]) is begin:
+            if _origin(each.operands[-1]) is begin:
                 return False
-            added = each.kind == "sum" and begin in map(_unmoved, each.data)
+            added = each.kind == "sum" and begin in map(_origin, each.data)
             if added and self.branch(each) is None:
                 return False
         return any(each.kind == "use" for each in inside)
 
-    def _projected(self, short: Node, long: Node) -> Node | None:
+    def _projection_start(self, short: Node, long: Node) -> Node | None:
         """What the other operand begins from, if one is a projection of it."""
         uses = self.kernels_behind(short)
         if len(uses) != 1 or short.root.kind not in ("use", "norm"):
@@ -158,7 +158,7 @@ class Branches:
         projection = self.reader.uses[uses[0]]
         if projection.data is None or projection.data.is_constant:
             return None
-        begin = _unmoved(projection.data, whole=True)
+        begin = _origin(projection.data, whole=True)
         inside = self._between(long, begin)
         within = {
             self.reader.uses[k].parameter for each in inside for k, _ in each.parts
@@ -199,7 +199,7 @@ def _bends(node: Node) -> bool:
     return node.name == "max" or (node.name in ELEMENTWISE and node.degree is None)
 
 
-def _unmoved(node: Node, whole: bool = False) -> Node:
+def _origin(node: Node, whole: bool = False) -> Node:
     """The node of which a node has the entries, moved, scaled or pooled.
 
     The whole of it, if so asked: a step of a series is not the series.

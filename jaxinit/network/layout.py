@@ -220,7 +220,7 @@ def _finest(graph: Graph, number: int, axis: int, whole: Piece) -> list[Piece]:
             found.setdefault(got, []).append(node)
     shifted = [(a - start, n, block) for a, n, block in found]
     made = _tiles(shifted, axis, size) if len(found) > 1 else None
-    if made is None or _rejoined(list(found.values())):
+    if made is None or _is_rotation(list(found.values())):
         return [whole]
     if made.repeats > 1:
         return list(found)
@@ -257,7 +257,7 @@ def _tiles(cut: Iterable[Piece], axis: int, total: int) -> Parts | None:
     return None
 
 
-def _rejoined(pieces: Sequence[Sequence[Node]]) -> bool:
+def _is_rotation(pieces: Sequence[Sequence[Node]]) -> bool:
     """Whether two pieces are put side by side again, as a rotation's halves are."""
     reached: list[set[int]] = []
     for nodes in pieces:

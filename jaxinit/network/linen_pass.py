@@ -39,7 +39,7 @@ def pass_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         out = model.apply(variables_of(leaves, others_), *batch, **named)
         return out[0] if named["mutable"] is not False else out
 
-    def remade(leaves: Sequence[Any]) -> Any:
+    def rebuild(leaves: Sequence[Any]) -> Any:
         new = {**variables, "params": jax.tree.unflatten(structure, leaves)}
         return freeze(new) if isinstance(variables, FrozenDict) else new
 
@@ -52,5 +52,5 @@ def pass_of(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         [*others, *arrays],
         frozenset(range(len(others))),
         type(model).__name__,
-        remade,
+        rebuild,
     )

@@ -8,14 +8,14 @@ from jaxinit.network.nodes import Node, Weights
 from jaxinit.network.record import Loop, Record
 from jaxinit.network.traces import body_of
 from jaxinit.network.views import extent
-from jaxinit.network.weights import ended
+from jaxinit.network.weights import end
 
-__all__ = ["chosen", "repeated", "scan_counts", "scanned"]
+__all__ = ["branches", "once", "scan", "scan_counts"]
 
 Walk = Callable[[Any, Sequence[Any], Sequence[Any]], list[Any]]
 
 
-def scanned(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
+def scan(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
     """A loop of a length that is known, over slices and with what it carries."""
     (body, consts), (fixed, carried) = body_of(eqn), scan_counts(eqn)
     start, length = fixed + carried, eqn.params["length"]
@@ -36,13 +36,13 @@ def scanned(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[A
         if k < carried and x is inputs[fixed + k]:
             made.append(operands[fixed + k])
         elif k >= carried and isinstance(x, Weights):
-            made.append(ended("scan", [x], x.sums, v.aval.shape))
+            made.append(end("scan", [x], x.sums, v.aval.shape))
         else:
             made.append(_out(record, eqn, x, v.aval.shape, k, stacked=k >= carried))
     return made
 
 
-def repeated(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
+def once(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
     """A while loop, as if it ran once."""
     params = eqn.params
     first, second = params["cond_nconsts"], params["body_nconsts"]
@@ -61,7 +61,7 @@ def repeated(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[
     ]
 
 
-def chosen(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
+def branches(record: Record, walk: Walk, eqn: Any, operands: list[Any]) -> list[Any]:
     """Branches, all of which are walked."""
     outs = []
     for k, branch in enumerate(eqn.params["branches"]):
@@ -111,7 +111,7 @@ def _slice(record: Record, eqn: Any, x: Any, shape: Any) -> Any:
         return Weights(parts, x.sums)
     if x.is_constant:
         return record.constant(eqn, (x,), shape)
-    node = record.chained(eqn, (x,), x, shape)
+    node = record.chain(eqn, (x,), x, shape)
     node.direct = x.direct
     node.parts = tuple((u, v.without([0])) for u, v in x.parts if extent(v.runs[0]) > 0)
     return node
@@ -123,7 +123,7 @@ def _out(record: Record, eqn: Any, x: Any, shape: Any, k: int, *, stacked: bool)
         return x
     if x.is_constant:
         return record.constant(eqn, (x,), shape)
-    node = record.chained(eqn, (x,), x, shape, k)
+    node = record.chain(eqn, (x,), x, shape, k)
     node.direct, node.parts = x.direct, x.parts
     if stacked:
         dims = range(1, len(shape))
@@ -135,9 +135,9 @@ def scan_counts(eqn: Any) -> tuple[int, int]:
     """How many constants and carried values a scan has: what is not cut in slices."""
     body, _ = body_of(eqn)
 
-    def unsliced(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    def whole(outside: Sequence[Any], inside: Sequence[Any]) -> int:
         pairs = zip(outside, inside, strict=True)
         return sum(a.aval.ndim == b.aval.ndim for a, b in pairs)
 
-    carry = unsliced(eqn.outvars, body.outvars)
-    return unsliced(eqn.invars, body.invars) - carry, carry
+    carry = whole(eqn.outvars, body.outvars)
+    return whole(eqn.invars, body.invars) - carry, carry

@@ -8,14 +8,14 @@ from jaxinit.network.moves import JOINS, MOVES, SPLITS
 from jaxinit.network.nodes import LookUp, Node, Weight, Weights
 from jaxinit.network.record import Record
 from jaxinit.network.views import REPEAT, View
-from jaxinit.network.weights import ended, looked_up
+from jaxinit.network.weights import end, look_up
 
-__all__ = ["met", "settled"]
+__all__ = ["met", "settle"]
 
 PRODUCTS = {
-    "conv_general_dilated": uses.convolved,
-    "dot_general": uses.contracted,
-    "ragged_dot_general": uses.ragged,
+    "conv_general_dilated": uses.convolution,
+    "dot_general": uses.contraction,
+    "ragged_dot_general": uses.ragged_product,
 }
 TOKENS = (*JOINS, "dynamic_update_slice", "scatter", "select_n")
 
@@ -25,22 +25,22 @@ def met(record: Record, eqn: Any, operands: list[Any], shapes: Any) -> list[Any]
     name = eqn.primitive.name
     weights = [x for x in operands if isinstance(x, Weights)]
     if name in ("dynamic_slice", "gather") and operands[0] is weights[0]:
-        made = looked_up(record, eqn, operands, shapes[0])
+        made = look_up(record, eqn, operands, shapes[0])
         if made is not None:
             rows = name == "gather" and not all(map(_is_matrix, made.parts))
             look = LookUp(eqn, operands, record.place, tuple(shapes[0]))
-            return [_embedded(record, made, look) if rows else made]
+            return [_look_up(record, made, look) if rows else made]
     if name in PRODUCTS and len(weights) == 1:
         found = PRODUCTS[name](eqn, operands, operands.index(weights[0]))
         if found is not None:
             out = record.signal("use", eqn, operands, shapes[0])
-            return [record.used(found, out)]
+            return [record.use(found, out)]
     elif name in ("add", "sub", "add_any") and len(weights) == 1:
-        return [_biased(record, eqn, operands, weights[0], shapes[0])]
+        return [_add(record, eqn, operands, weights[0], shapes[0])]
     elif (name == "mul" and len(weights) == 1) or (
         name == "div" and operands[1:] == weights
     ):
-        return [_rescaled(record, eqn, operands, weights[0], shapes[0])]
+        return [_scale(record, eqn, operands, weights[0], shapes[0])]
     elif name in TOKENS:
         for x in weights:
             record.note(x, "token", name)
@@ -54,7 +54,7 @@ def met(record: Record, eqn: Any, operands: list[Any], shapes: Any) -> list[Any]
     ]
 
 
-def settled(record: Record, eqn: Any, operands: list[Any]) -> list[Any]:
+def settle(record: Record, eqn: Any, operands: list[Any]) -> list[Any]:
     """The operands of an equation; rows that were looked up are data.
 
     But for matrices that are only moved, or that data are multiplied by: kernels.
@@ -70,31 +70,33 @@ def settled(record: Record, eqn: Any, operands: list[Any]) -> list[Any]:
         rows = x.rows if isinstance(x, Weights) else None
         if rows is None or (kept and all(map(_is_matrix, x.parts))):
             made.append(x)
-        elif product and not any(map(_own, x.parts)):  # a matrix of single entries
-            made.append(ended("gather", [x], x.sums, x.parts[0].view.shape))
+        elif product and not any(
+            map(_axes_of_parameter, x.parts)
+        ):  # a matrix of single entries
+            made.append(end("gather", [x], x.sums, x.parts[0].view.shape))
         else:
-            made.append(_embedded(record, x, rows))
+            made.append(_look_up(record, x, rows))
     return made
 
 
-def _embedded(record: Record, rows: Weights, found: LookUp) -> Node:
+def _look_up(record: Record, rows: Weights, found: LookUp) -> Node:
     """The output of a look-up, which may lie before the equation that needs it."""
     eqn, operands, place, looked = found
     shape = rows.parts[0].view.shape
     out = record.signal("use", eqn, operands, shape)
     if tuple(shape) == looked:
         out.place = (*place, 0)
-    return record.used([uses.embedded(w, eqn, operands) for w in rows.parts], out)
+    return record.use([uses.lookup(w, eqn, operands) for w in rows.parts], out)
 
 
-def _biased(
+def _add(
     record: Record, eqn: Any, operands: list[Any], weights: Weights, shape: Any
 ) -> Node:
     (data,) = (x for x in operands if isinstance(x, Node))
     if data.is_constant:
         node = record.signal("other", eqn, operands, shape)
     else:
-        node = record.chained(eqn, operands, data, shape)
+        node = record.chain(eqn, operands, data, shape)
         node.direct = data.direct
         if node.shape == data.shape:
             node.parts = data.parts
@@ -103,11 +105,11 @@ def _biased(
     return node
 
 
-def _rescaled(
+def _scale(
     record: Record, eqn: Any, operands: list[Any], weights: Weights, shape: Any
 ) -> Node:
     data = next(x for x in operands if isinstance(x, Node))
-    node = record.chained(eqn, operands, data, shape)
+    node = record.chain(eqn, operands, data, shape)
     if node.shape == data.shape:
         node.parts = data.parts
     record.note(weights, "scale", eqn.primitive.name, node)
@@ -123,7 +125,7 @@ def _axes(view: View) -> set[int]:
     }
 
 
-def _own(w: Weight) -> set[int]:
+def _axes_of_parameter(w: Weight) -> set[int]:
     """The axes of a parameter that a view has."""
     runs = w.view.runs
     return {r.axis for run in runs for r in run if r.axis != REPEAT and r.size > 1}
@@ -131,7 +133,7 @@ def _own(w: Weight) -> set[int]:
 
 def _is_matrix(w: Weight) -> bool:
     """Whether what was looked up has two axes of its own: a kernel of a stack."""
-    return len(_own(w)) > 1
+    return len(_axes_of_parameter(w)) > 1
 
 
 def _is_bias(weights: Weights, data: Node) -> bool:

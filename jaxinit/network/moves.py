@@ -5,17 +5,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxinit.network.views import Range, View, extent, repeated
+from jaxinit.network.views import Range, View, extent, repeat
 
 __all__ = [
     "JOINS",
     "MOVES",
     "SPLITS",
-    "expanded",
-    "gathered",
-    "joined",
-    "moved",
-    "picked",
+    "expand",
+    "gather",
+    "join",
+    "move",
+    "pick",
     "split",
 ]
 
@@ -24,16 +24,16 @@ def _broadcast(view: View, shape: Any, params: Any) -> View | None:
     return view.broadcast(shape, params["broadcast_dimensions"])
 
 
-def _sliced(view: View, shape: Any, params: Any) -> View | None:
+def _slice(view: View, shape: Any, params: Any) -> View | None:
     lows, highs = params["start_indices"], params["limit_indices"]
     steps = params["strides"] or (1,) * len(lows)
     made: View | None = view
     for axis, each in enumerate(zip(lows, highs, steps, strict=True)):
-        made = made and made.sliced(axis, *each)
+        made = made and made.cut(axis, *each)
     return made
 
 
-def _padded(view: View, shape: Any, params: Any) -> View | None:
+def _pad(view: View, shape: Any, params: Any) -> View | None:
     made = view
     for axis, (low, high, inner) in enumerate(params["padding_config"]):
         if inner or low < 0 or high < 0:
@@ -42,23 +42,23 @@ def _padded(view: View, shape: Any, params: Any) -> View | None:
     return made
 
 
-def _flipped(view: View, shape: Any, params: Any) -> View:
+def _flip(view: View, shape: Any, params: Any) -> View:
     places = list(view.places)
     for axis in params["dimensions"]:
         places[axis] = view.shape[axis] - places[axis] - extent(view.runs[axis])
     return view._replace(places=tuple(places))
 
 
-def _reshaped(view: View, shape: Any, params: Any) -> View | None:
+def _reshape(view: View, shape: Any, params: Any) -> View | None:
     order = params["dimensions"]  # the axes are put in that order first
-    return (view if order is None else view.permuted(order)).reshaped(shape)
+    return (view if order is None else view.permute(order)).reshape(shape)
 
 
-def _tiled(view: View, shape: Any, params: Any) -> View | None:
+def _tile(view: View, shape: Any, params: Any) -> View | None:
     if not all(map(view.covers, range(len(shape)))):
         return None
     pairs = zip(view.runs, params["reps"], strict=True)
-    runs = tuple((*repeated(int(count)), *run) for run, count in pairs)
+    runs = tuple((*repeat(int(count)), *run) for run, count in pairs)
     return View(tuple(shape), runs, view.places, view.fixed)
 
 
@@ -75,24 +75,24 @@ MOVES: dict[str, Callable[[View, Any, Any], View | None]] = {
     "device_put": _same,
     "name": _same,
     "optimization_barrier": _same,
-    "pad": _padded,
+    "pad": _pad,
     "pvary": _same,
     "reduce_precision": _same,
-    "reshape": _reshaped,
-    "rev": _flipped,
+    "reshape": _reshape,
+    "rev": _flip,
     "sharding_constraint": _same,
-    "slice": _sliced,
+    "slice": _slice,
     "squeeze": lambda view, shape, params: view.without(params["dimensions"]),
     "stop_gradient": _same,
-    "tile": _tiled,
-    "transpose": lambda view, shape, params: view.permuted(params["permutation"]),
+    "tile": _tile,
+    "transpose": lambda view, shape, params: view.permute(params["permutation"]),
 }
 
 SPLITS = ("split", "unstack")  # moves of several outputs
 JOINS = ("concatenate", "stack")
 
 
-def moved(name: str, view: View, shape: Any, params: Any) -> View | None:
+def move(name: str, view: View, shape: Any, params: Any) -> View | None:
     """What a move makes of a view; None where that cannot be said."""
     return MOVES[name](view, shape, params)
 
@@ -101,21 +101,21 @@ def split(view: View, params: Any) -> list[View | None]:
     """What `split` makes of a view; without sizes, what `unstack` makes of it."""
     axis = params["axis"]
     if "sizes" not in params:
-        single = [view.sliced(axis, k, k + 1) for k in range(view.shape[axis])]
+        single = [view.cut(axis, k, k + 1) for k in range(view.shape[axis])]
         return [each and each.without([axis]) for each in single]
     made, low = [], 0
     for size in map(int, params["sizes"]):
-        made.append(view.sliced(axis, low, low + size))
+        made.append(view.cut(axis, low, low + size))
         low += size
     return made
 
 
-def joined(view: View, axis: int, offset: int, size: int) -> View:
+def join(view: View, axis: int, offset: int, size: int) -> View:
     """An operand of `concatenate`, or of `stack`, which begins at the offset."""
     return view.put(axis, offset, size)
 
 
-def expanded(view: View, axis: int) -> View:
+def expand(view: View, axis: int) -> View:
     """With a new axis of one index."""
     return View(
         (*view.shape[:axis], 1, *view.shape[axis:]),
@@ -125,7 +125,7 @@ def expanded(view: View, axis: int) -> View:
     )
 
 
-def picked(view: View, sizes: Sequence[int]) -> tuple[View, tuple[Range, ...]] | None:
+def pick(view: View, sizes: Sequence[int]) -> tuple[View, tuple[Range, ...]] | None:
     """What `dynamic_slice` makes of a view, and the ranges that it picks from."""
     from_: list[Range] = []
     for axis, size in enumerate(sizes):
@@ -136,7 +136,7 @@ def picked(view: View, sizes: Sequence[int]) -> tuple[View, tuple[Range, ...]] |
             return None
         if size == 1:
             from_ += run
-            new = repeated(1)
+            new = repeat(1)
         elif len(run) == 1:
             new = (run[0]._replace(size=size),)
         else:
@@ -147,7 +147,7 @@ def picked(view: View, sizes: Sequence[int]) -> tuple[View, tuple[Range, ...]] |
     return view, tuple(from_)
 
 
-def gathered(
+def gather(
     view: View, shape: Any, params: Any
 ) -> tuple[View, tuple[Range, ...]] | None:
     """What `gather` makes of a view: whole slices, and the ranges it picks from."""
@@ -162,12 +162,12 @@ def gathered(
             from_ += view.runs[axis]
         elif not whole and size == 1:
             from_ += view.runs[axis]
-            kept.append(repeated(1))
+            kept.append(repeat(1))
         elif whole and view.covers(axis):
             kept.append(view.runs[axis])
         else:
             return None
-    runs = [repeated(n) for n in shape]
+    runs = [repeat(n) for n in shape]
     for dim, run in zip(numbers.offset_dims, kept, strict=True):
         runs[dim] = run
     if any(math.prod([extent(run)]) != n for run, n in zip(runs, shape, strict=True)):

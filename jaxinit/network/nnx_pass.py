@@ -40,7 +40,7 @@ def pass_of(model: nnx.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         args, kwargs = jax.tree.unflatten(structure, values)
         return made(*args, **kwargs)
 
-    def remade(leaves: Sequence[Any]) -> nnx.Module:
+    def rebuild(leaves: Sequence[Any]) -> nnx.Module:
         new = nnx.clone(model)
         nnx.update((new, objects), jax.tree.unflatten(of_params, leaves))
         return new
@@ -54,7 +54,7 @@ def pass_of(model: nnx.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         [*others, *arrays],
         frozenset(range(len(others))),
         type(model).__name__,
-        remade,
+        rebuild,
     )
 
 

@@ -39,7 +39,7 @@ class Pass:
     arrays: Sequence[Any]
     constants: frozenset[int]
     who: str
-    remade: Callable[[Sequence[Any]], Any]
+    rebuild: Callable[[Sequence[Any]], Any]
 
     @property
     def kinds(self) -> list[str]:

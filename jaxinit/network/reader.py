@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxinit import compat as jex
-from jaxinit.network.loops import chosen, repeated, scanned
-from jaxinit.network.meetings import met, settled
+from jaxinit.network.loops import branches, once, scan
+from jaxinit.network.meetings import met, settle
 from jaxinit.network.nodes import Node, Weight, Weights
 from jaxinit.network.record import Record
 from jaxinit.network.signals import of_data
@@ -36,7 +36,7 @@ CALLS = (
     "remat2",
     "run_state",
 )
-LOOPS = {"scan": scanned, "while": repeated, "cond": chosen}
+LOOPS = {"scan": scan, "while": once, "cond": branches}
 
 
 class Reader(Record):
@@ -86,7 +86,7 @@ class Reader(Record):
         name, shapes = eqn.primitive.name, [v.aval.shape for v in eqn.outvars]
         if name in CALLS and body_of(eqn)[0] is not None:
             return self.walk(*body_of(eqn), operands)
-        operands = settled(self, eqn, operands)
+        operands = settle(self, eqn, operands)
         known = [x for x in operands if not (isinstance(x, Node) and x.is_constant)]
         if not known:
             return [self.constant(eqn, operands, s) for s in shapes]

@@ -68,7 +68,7 @@ def read(model: Any, *args: Any, **kwargs: Any) -> Network:
     """
     with check.speaker("read"):
         given = pass_of(model, args, kwargs)
-    trace = _traced(given)
+    trace = _trace(given)
     chosen = [i for i in range(len(given.leaves)) if i not in given.fixed]
     paths = [given.paths[i] for i in chosen]
     shapes = [given.leaves[i].shape for i in chosen]
@@ -76,7 +76,7 @@ def read(model: Any, *args: Any, **kwargs: Any) -> Network:
     return Network(parameters(graph, paths, shapes), graph)
 
 
-def _traced(given: Pass) -> Any:
+def _trace(given: Pass) -> Any:
     """The trace of a pass; what it raises has a note."""
     seen: list[Any] = []
 

@@ -61,18 +61,18 @@ class Record:
         """A node where a signal begins."""
         node = Node(eqn, tuple(operands), tuple(shape), kind)
         node.root, node.degree, node.direct = node, 1.0, True
-        return self.added(node, out)
+        return self.add(node, out)
 
-    def chained(
+    def chain(
         self, eqn: Any, operands: Any, source: Node, shape: Any, out: int = 0
     ) -> Node:
         """A node that goes on with the signal of another."""
         node = Node(eqn, tuple(operands), tuple(shape))
         node.root, node.degree = source.root, source.degree
         node.reduced = source.reduced
-        return self.added(node, out)
+        return self.add(node, out)
 
-    def added(self, node: Node, out: int = 0) -> Node:
+    def add(self, node: Node, out: int = 0) -> Node:
         """A node, in its place in the graph."""
         node.index, node.place = self._count, (*self.place, out)
         self._count += 1
@@ -91,7 +91,7 @@ class Record:
         for p in weights.sums:
             self.lost.setdefault(p, name)
 
-    def used(self, found: Sequence[tuple[Use, View]], out: Node) -> Node:
+    def use(self, found: Sequence[tuple[Use, View]], out: Node) -> Node:
         """The output of a contraction; it holds what the parts of the kernel give."""
         for use, view in found:
             use.out, use.loops = out, tuple(self.loops)

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from jaxinit.network.moves import MOVES, SPLITS, moved, picked, split
+from jaxinit.network.moves import MOVES, SPLITS, move, pick, split
 from jaxinit.network.nodes import ELEMENTWISE, REDUCTIONS, Node, degree_of, number
 from jaxinit.network.record import Record
 from jaxinit.network.views import View, entries
@@ -32,32 +32,32 @@ def of_data(record: Record, eqn: Any, operands: list[Any], shapes: Any) -> list[
         ]
     (shape,) = shapes
     if name in MOVES or (name == "dynamic_slice" and operands[0] in data):
-        node = record.chained(eqn, operands, data[0], shape)
+        node = record.chain(eqn, operands, data[0], shape)
         node.direct = data[0].direct
-        node.parts = _followed(record, eqn, data[0], node)
+        node.parts = _follow(record, eqn, data[0], node)
         return [node]
     if name in REDUCTIONS:
-        node = record.chained(eqn, operands, data[0], shape)
+        node = record.chain(eqn, operands, data[0], shape)
         node.degree = degree_of(name, params, [data[0].degree])
         node.reduced = True
         return [node]
     if name == "mul" and any(x.is_constant and number(x) == 0 for x in operands):
         return [record.constant(eqn, operands, shape)]  # such as a state's beginning
     if name in ELEMENTWISE:
-        return [_combined(record, eqn, operands, shape)]
+        return [_combine(record, eqn, operands, shape)]
     pools = name.startswith("reduce_window")
     kind = "pool" if pools else KINDS.get(name, "other")
     return [record.signal(kind, eqn, operands, shape)]
 
 
-def _combined(record: Record, eqn: Any, operands: list[Any], shape: Any) -> Node:
+def _combine(record: Record, eqn: Any, operands: list[Any], shape: Any) -> Node:
     """A function of single entries."""
     name = eqn.primitive.name
     data = [x for x in operands if not x.is_constant]
     chosen = name == "select_n" and operands[0] in data and len(data) > 1
     values = data[1:] if chosen else data
     if len({x.root for x in values}) > 1:
-        return _mixed(record, eqn, operands, data, shape)
+        return _mix(record, eqn, operands, data, shape)
     first = values[0]
     node = Node(eqn, tuple(operands), tuple(shape))
     node.root = first.root
@@ -71,10 +71,10 @@ def _combined(record: Record, eqn: Any, operands: list[Any], shape: Any) -> Node
         node.kind = "norm" if node.degree == 0 else "softmax"
         node.root, node.degree, node.direct = node, 1.0, True
         node.reduced, node.parts = False, ()
-    return record.added(node)
+    return record.add(node)
 
 
-def _mixed(
+def _mix(
     record: Record, eqn: Any, operands: list[Any], data: list[Node], shape: Any
 ) -> Node:
     """A function of several signals."""
@@ -95,17 +95,17 @@ def _spread(x: Node, shape: Any) -> tuple[tuple[int, View], ...]:
     return tuple((use, view.broadcast(shape, dims)) for use, view in x.parts)
 
 
-def _followed(
+def _follow(
     record: Record, eqn: Any, source: Node, node: Node
 ) -> tuple[tuple[int, View], ...]:
     """What a moved array holds of the outputs of uses; pieces are noted."""
     kept = []
     for use, view in source.parts:
         if eqn.primitive.name == "dynamic_slice":
-            made = picked(view, eqn.params["slice_sizes"])
+            made = pick(view, eqn.params["slice_sizes"])
             new = made and made[0]
         else:
-            new = moved(eqn.primitive.name, view, node.shape, eqn.params)
+            new = move(eqn.primitive.name, view, node.shape, eqn.params)
         if new is not None and not new.is_empty:
             kept.append((use, new))
             _note_piece(record, use, source, node, view, new)
@@ -119,7 +119,7 @@ def _cut(
     made = []
     cuts = [(use, view, split(view, eqn.params)) for use, view in source.parts]
     for k, shape in enumerate(shapes):
-        node = record.chained(eqn, operands, source, shape, k)
+        node = record.chain(eqn, operands, source, shape, k)
         node.direct = source.direct
         for use, view, pieces in cuts:
             new = pieces[k]

@@ -27,7 +27,7 @@ dce_jaxpr: Any = jex.dce_jaxpr if jex.has("dce_jaxpr") else None
 __all__ = [
     "Graph",
     "body_of",
-    "closed",
+    "close",
     "context",
     "derives_keys",
     "draws",
@@ -77,7 +77,7 @@ def inline(
     """Append the equations of `jaxpr` at `inputs`; returns its outputs."""
     env = dict(zip(jaxpr.invars, inputs, strict=True))
     for v, value in zip(jaxpr.constvars, consts, strict=True):
-        env[v] = _known(into, v.aval, value)
+        env[v] = _value(into, v.aval, value)
 
     def read(atom: Any) -> Any:
         return atom if isinstance(atom, jex.Literal) else env[atom]
@@ -89,13 +89,13 @@ def inline(
             outs = inline(into, *body, atoms)
         elif (trace := _indexing(eqn)) is not None:
             starts = eqn.params["start_indices"]
-            index = [_known(into, jax.typeof(_ZERO), np.int32(s)) for s in starts]
+            index = [_value(into, jax.typeof(_ZERO), np.int32(s)) for s in starts]
             outs = inline(into, trace.jaxpr, trace.consts, [*atoms, *index])
         else:
             if eqn.primitive is primitives.random_fold_in_p and isinstance(
                 atoms[1], jex.Literal
             ):
-                atoms[1] = _known(into, atoms[1].aval, atoms[1].val)
+                atoms[1] = _value(into, atoms[1].aval, atoms[1].val)
             outs = [jex.Var(v.aval) for v in eqn.outvars]
             into.equations.append(eqn.replace(invars=atoms, outvars=outs))
         env.update(zip(eqn.outvars, outs, strict=True))
@@ -105,7 +105,7 @@ def inline(
 _ZERO = np.int32(0)
 
 
-def _known(into: Graph, aval: Any, value: Any) -> jex.Var:
+def _value(into: Graph, aval: Any, value: Any) -> jex.Var:
     v = jex.Var(aval)
     into.values[v] = value
     return v
@@ -141,11 +141,11 @@ def _indexing(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
     sizes = tuple(limit - start for start, limit in zip(starts, limits, strict=True))
     source: Any = eqn.invars[0].aval
-    return _indexed(source.shape, source.dtype, sizes, context())
+    return _index(source.shape, source.dtype, sizes, context())
 
 
 @functools.lru_cache(maxsize=256)
-def _indexed(
+def _index(
     shape: tuple[int, ...], dtype: Any, sizes: tuple[int, ...], context: Hashable
 ) -> jex.ClosedJaxpr:
     def index(x: jax.Array, *starts: jax.Array) -> jax.Array:
@@ -223,7 +223,7 @@ def only(eqn: jex.JaxprEqn, k: int) -> list[jex.JaxprEqn]:
     equation; here it becomes a loop that draws one parameter.
     """
     inputs = list(dict.fromkeys(v for v in eqn.invars if isinstance(v, jex.Var)))
-    whole = closed(inputs, [eqn], [eqn.outvars[k]])
+    whole = close(inputs, [eqn], [eqn.outvars[k]])
     lean, _ = dce_jaxpr(whole.jaxpr, [True], True)
     return list(lean.eqns)
 
@@ -231,7 +231,7 @@ def only(eqn: jex.JaxprEqn, k: int) -> list[jex.JaxprEqn]:
 # --- programs -------------------------------------------------------------------------
 
 
-def closed(
+def close(
     inputs: Sequence[jex.Var],
     equations: Sequence[jex.JaxprEqn],
     outputs: Sequence[Any],

@@ -46,7 +46,7 @@ class Trail:
             return env[id(x)]
 
         for node in self.chain:
-            env[id(node)] = _applied(node, read)
+            env[id(node)] = _apply(node, read)
         return env[id(self.chain[-1])] if self.chain else env[id(self.ends[0])]
 
     @functools.cached_property
@@ -105,7 +105,7 @@ def _scalar(x: Any) -> Any:
     raise ValueError(f"{x.name or 'an array'} is no number")
 
 
-def _applied(node: Node, read: Any) -> Any:
+def _apply(node: Node, read: Any) -> Any:
     if any(isinstance(x, Weights) for x in node.operands):
         if not node.direct and node.root.kind != "norm":
             raise ValueError("a parameter enters the activation")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxinit.network.nodes import Node, Weight
-from jaxinit.network.views import REPEAT, Run, View, extent, repeated
+from jaxinit.network.views import REPEAT, Run, View, extent, repeat
 
-__all__ = ["Use", "contracted", "convolved", "embedded", "plain", "ragged"]
+__all__ = ["Use", "contraction", "convolution", "lookup", "plain", "ragged_product"]
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -77,7 +77,7 @@ def joint(runs: Sequence[Run]) -> Run:
     return tuple(r for run in runs for r in run)
 
 
-def own(runs: Sequence[Run]) -> Run:
+def ranges(runs: Sequence[Run]) -> Run:
     """The parameter's ranges among the runs of several axes."""
     return tuple(r for run in runs for r in run if r.axis != REPEAT)
 
@@ -89,7 +89,7 @@ def plain(w: Weight, role: str, name: str, to: Node | None, loops: Any) -> Use:
         w.parameter,
         "unknown" if ended else role,
         w.through or name,
-        outs=own(w.view.runs),
+        outs=ranges(w.view.runs),
         copies=w.stack,
         fixed=w.view.fixed,
         degree=w.degree,
@@ -102,7 +102,7 @@ def plain(w: Weight, role: str, name: str, to: Node | None, loops: Any) -> Use:
 Found = list[tuple[Use, View]]
 
 
-def contracted(eqn: Any, operands: Sequence[Any], side: int) -> Found:
+def contraction(eqn: Any, operands: Sequence[Any], side: int) -> Found:
     """A product of data with a parameter: contracted, free and batch axes."""
     contract, batch = eqn.params["dimension_numbers"]
     ndim = len(eqn.outvars[0].aval.shape)
@@ -119,20 +119,20 @@ def contracted(eqn: Any, operands: Sequence[Any], side: int) -> Found:
         first = len(batch[side]) if side == 0 else ndim - len(free)
         ins = joint([view.runs[i] for i in contract[side]])
         outs = joint([view.runs[i] for i in free])
-        copies = own([view.runs[i] for i in batch[side]])
+        copies = ranges([view.runs[i] for i in batch[side]])
         use = _kernel(w, eqn, data, ins, outs, copies)
         if one_hot:
-            use.copies, use.outs = (*use.copies, *own([use.ins])), own([use.outs])
+            use.copies, use.outs = (*use.copies, *ranges([use.ins])), ranges([use.outs])
             use.role, use.ins = "embedding", ()
             use.one_hot = True
         use.patches = _patches(data) if copies else ((), ())
         placed = {first + k: i for k, i in enumerate(free)}
         placed |= dict(enumerate(batch[side]))
-        found.append((use, _laid(eqn, view, placed)))
+        found.append((use, _output_view(eqn, view, placed)))
     return found
 
 
-def convolved(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
+def convolution(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
     """A convolution with a parameter as its kernel."""
     params = eqn.params
     if side == 0 or params["batch_group_count"] > 1:
@@ -143,16 +143,16 @@ def convolved(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
         runs = w.view.runs
         use = _kernel(w, eqn, operands[0], runs[in_axis], runs[out_axis], ())
         use.window = joint([runs[i] for i in window])
-        use.groups, use.outs, mapped = _grouped(params["feature_group_count"], use.outs)
+        use.groups, use.outs, mapped = _groups(params["feature_group_count"], use.outs)
         use.copies += mapped
         use.strides = tuple(params["window_strides"])
         use.dilation = tuple(params["lhs_dilation"])
         feature = params["dimension_numbers"].out_spec[1]
-        found.append((use, _laid(eqn, w.view, {feature: out_axis})))
+        found.append((use, _output_view(eqn, w.view, {feature: out_axis})))
     return found
 
 
-def _grouped(groups: int, outs: Run) -> tuple[int, Run, Run]:
+def _groups(groups: int, outs: Run) -> tuple[int, Run, Run]:
     """The groups of one kernel, its outputs, and copies of it that are groups too."""
     copies: Run = ()
     while len(outs) > 1 and groups > 1 and groups % outs[0].size == 0:
@@ -161,7 +161,7 @@ def _grouped(groups: int, outs: Run) -> tuple[int, Run, Run]:
     return groups, outs, copies
 
 
-def ragged(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
+def ragged_product(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
     """A product of rows in groups with one matrix for each group, as of experts."""
     numbers = eqn.params["ragged_dot_dimension_numbers"]
     contract, batch = numbers.dot_dimension_numbers
@@ -174,21 +174,21 @@ def ragged(eqn: Any, operands: Sequence[Any], side: int) -> Found | None:
         taken = (*contract[1], *batch[1], *groups)
         free = [i for i in range(len(runs)) if i not in taken]
         ins, outs = (joint([runs[i] for i in axes]) for axes in (contract[1], free))
-        copies = own([runs[i] for i in (*batch[1], *groups)])
+        copies = ranges([runs[i] for i in (*batch[1], *groups)])
         first = len(eqn.outvars[0].aval.shape) - len(free)
         placed = {first + k: i for k, i in enumerate(free)}
         use = _kernel(w, eqn, operands[0], ins, outs, copies)
-        found.append((use, _laid(eqn, w.view, placed)))
+        found.append((use, _output_view(eqn, w.view, placed)))
     return found
 
 
-def embedded(w: Weight, eqn: Any, operands: Sequence[Any]) -> tuple[Use, View]:
+def lookup(w: Weight, eqn: Any, operands: Sequence[Any]) -> tuple[Use, View]:
     """A look-up of rows of a parameter."""
     use = Use(
         w.parameter,
         "unknown" if w.through else "embedding",
         w.through or eqn.primitive.name,
-        outs=own(w.view.runs),
+        outs=ranges(w.view.runs),
         copies=w.stack,
         fixed=w.view.fixed,
         degree=w.degree,
@@ -198,9 +198,9 @@ def embedded(w: Weight, eqn: Any, operands: Sequence[Any]) -> tuple[Use, View]:
 
 
 def _kernel(w: Weight, eqn: Any, data: Any, ins: Run, outs: Run, copies: Run) -> Use:
-    summed = bool(own([ins])) or eqn.primitive.name == "conv_general_dilated"
+    summed = bool(ranges([ins])) or eqn.primitive.name == "conv_general_dilated"
     if summed:
-        outs = (*own([outs]), *w.inner) if w.inner else outs
+        outs = (*ranges([outs]), *w.inner) if w.inner else outs
     elif eqn.primitive.name == "dot_general":
         ((left, _), _) = eqn.params["dimension_numbers"]
         ins, summed = w.inner, bool(w.inner or left)
@@ -217,12 +217,11 @@ def _kernel(w: Weight, eqn: Any, data: Any, ins: Run, outs: Run, copies: Run) ->
     )
 
 
-def _laid(eqn: Any, view: View, placed: dict[int, int]) -> View:
+def _output_view(eqn: Any, view: View, placed: dict[int, int]) -> View:
     """What the output holds of a kernel: its free axes, at such axes of the output."""
     shape = tuple(eqn.outvars[0].aval.shape)
     runs = [
-        view.runs[placed[k]] if k in placed else repeated(n)
-        for k, n in enumerate(shape)
+        view.runs[placed[k]] if k in placed else repeat(n) for k, n in enumerate(shape)
     ]
     places = [view.places[placed[k]] if k in placed else 0 for k in range(len(shape))]
     return View(shape, tuple(runs), tuple(places))

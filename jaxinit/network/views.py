@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jaxinit.core import Shape
 
-__all__ = ["REPEAT", "Range", "View", "entries", "extent", "repeated", "whole"]
+__all__ = ["REPEAT", "Range", "View", "entries", "extent", "repeat", "whole"]
 
 REPEAT = -1  # the axis of a range that repeats the source
 
@@ -35,7 +35,7 @@ def extent(run: Run) -> int:
     return math.prod(each.size for each in run)
 
 
-def repeated(size: int) -> Run:
+def repeat(size: int) -> Run:
     return () if size == 1 else (Range(REPEAT, size, 0),)
 
 
@@ -76,7 +76,7 @@ class View(NamedTuple):
         """Whether the source alone fills an axis of the array."""
         return extent(self.runs[axis]) == self.shape[axis]
 
-    def permuted(self, order: Sequence[int]) -> "View":
+    def permute(self, order: Sequence[int]) -> "View":
         """With the axes in that order."""
         return View(
             tuple(self.shape[i] for i in order),
@@ -89,12 +89,12 @@ class View(NamedTuple):
         """Without some axes; the single indices there are noted."""
         kept = [i for i in range(len(self.shape)) if i not in axes]
         lost = tuple(r for i in axes for r in self.runs[i])
-        view = self.permuted(kept)
+        view = self.permute(kept)
         return view._replace(fixed=(*self.fixed, *lost))
 
     def broadcast(self, shape: Shape, dims: Sequence[int]) -> "View":
         """As JAX's `broadcast_in_dim`."""
-        runs = [repeated(size) for size in shape]
+        runs = [repeat(size) for size in shape]
         places = [0] * len(shape)
         fixed = self.fixed
         for i, dim in enumerate(dims):
@@ -104,7 +104,7 @@ class View(NamedTuple):
                 fixed = (*fixed, *self.runs[i])
         return View(shape, tuple(runs), tuple(places), fixed)
 
-    def sliced(self, axis: int, low: int, high: int, step: int = 1) -> "View | None":
+    def cut(self, axis: int, low: int, high: int, step: int = 1) -> "View | None":
         """Indices low to high of an axis; a view of nothing has an empty run there."""
         run, place, size = self.runs[axis], self.places[axis], self.shape[axis]
         length = -(-(high - low) // step)
@@ -144,7 +144,7 @@ class View(NamedTuple):
         places = (*self.places[:axis], place, *self.places[axis + 1 :])
         return self._replace(shape=shape, places=places)
 
-    def reshaped(self, shape: Shape) -> "View | None":
+    def reshape(self, shape: Shape) -> "View | None":
         """In another shape of the same size."""
         if 0 in shape:
             return None
@@ -171,14 +171,14 @@ class View(NamedTuple):
                 else:
                     news.append(new.pop(0))
                     b *= shape[news[-1]]
-            made = self._regrouped(olds, [shape[j] for j in news])
+            made = self._regroup(olds, [shape[j] for j in news])
             if made is None:
                 return None
             for j, (run, place) in zip(news, made, strict=True):
                 runs[j], places[j] = run, place
         return View(shape, tuple(runs), tuple(places), fixed)
 
-    def _regrouped(
+    def _regroup(
         self, olds: Sequence[int], sizes: Sequence[int]
     ) -> list[tuple[Run, int]] | None:
         """Neighbouring axes as others of the same number of entries."""

@@ -10,11 +10,11 @@ from jaxinit.network.moves import (
     JOINS,
     MOVES,
     SPLITS,
-    expanded,
-    gathered,
-    joined,
-    moved,
-    picked,
+    expand,
+    gather,
+    join,
+    move,
+    pick,
     split,
 )
 from jaxinit.network.nodes import (
@@ -28,9 +28,9 @@ from jaxinit.network.nodes import (
     degree_of,
 )
 from jaxinit.network.record import Loop, Record
-from jaxinit.network.views import View, entries, repeated
+from jaxinit.network.views import View, entries, repeat
 
-__all__ = ["ended", "looked_up", "of_weights"]
+__all__ = ["end", "look_up", "of_weights"]
 
 Sums = dict[int, float | None]
 
@@ -47,16 +47,16 @@ def of_weights(
     if name in SPLITS:
         return _cut(name, given[0], params, shapes)
     if len(shapes) > 1:
-        return [ended(name, given, sums, shape) for shape in shapes]
+        return [end(name, given, sums, shape) for shape in shapes]
     (shape,) = shapes
     if name in JOINS:
-        return [_joined(eqn, operands, sums, shape)]
+        return [_join(eqn, operands, sums, shape)]
     if name in MOVES:
-        parts = _moved(name, given[0].parts, shape, params)
+        parts = _move(name, given[0].parts, shape, params)
         return [given[0]._replace(parts=parts)]
     if name in ("dynamic_slice", "gather") and operands[0] is given[0]:
-        made = looked_up(record, eqn, operands, shape)
-        return [made or ended(name, given, sums, shape)]
+        made = look_up(record, eqn, operands, shape)
+        return [made or end(name, given, sums, shape)]
     if name in REDUCTIONS:
         for w in given[0].parts:
             sums[w.parameter] = degree_of(name, params, [w.degree])
@@ -65,11 +65,11 @@ def of_weights(
     if name in ELEMENTWISE:
         return [_elementwise(record, eqn, operands, sums, shape)]
     if name == "dot_general":
-        return [_multiplied(record, eqn, operands, given, shape)]
-    return [ended(name, given, sums, shape)]
+        return [_multiply(record, eqn, operands, given, shape)]
+    return [end(name, given, sums, shape)]
 
 
-def ended(name: str, given: Sequence[Weights], sums: Any, shape: Any) -> Weights:
+def end(name: str, given: Sequence[Weights], sums: Any, shape: Any) -> Weights:
     """After an equation whose outputs have no parameter's entries."""
     parts = tuple(
         w._replace(through=w.through or name, degree=None, view=_nothing(shape))
@@ -79,7 +79,7 @@ def ended(name: str, given: Sequence[Weights], sums: Any, shape: Any) -> Weights
     return Weights(parts, sums)
 
 
-def looked_up(
+def look_up(
     record: Record, eqn: Any, operands: list[Any], shape: Any
 ) -> Weights | None:
     """Slices of parameters at places that are known when it runs, or constant."""
@@ -90,9 +90,9 @@ def looked_up(
     parts = []
     for w in weights.parts:
         if name == "gather":
-            made = gathered(w.view, shape, eqn.params)
+            made = gather(w.view, shape, eqn.params)
         else:
-            made = picked(w.view, eqn.params["slice_sizes"])
+            made = pick(w.view, eqn.params["slice_sizes"])
         if made is None:
             return None
         view, taken = made
@@ -130,25 +130,25 @@ def _cut(name: str, given: Weights, params: Any, shapes: Any) -> list[Weights]:
     return [given._replace(parts=tuple(parts)) for parts in made]
 
 
-def _joined(eqn: Any, operands: list[Any], sums: Sums, shape: Any) -> Weights:
+def _join(eqn: Any, operands: list[Any], sums: Sums, shape: Any) -> Weights:
     stacks = eqn.primitive.name == "stack"
     axis, offset = eqn.params["axis" if stacks else "dimension"], 0
     parts: list[Weight] = []
     for x, v in zip(operands, eqn.invars, strict=True):
         for w in x.parts if isinstance(x, Weights) else ():
-            view = expanded(w.view, axis) if stacks else w.view
-            view = joined(view, axis, offset, shape[axis])
+            view = expand(w.view, axis) if stacks else w.view
+            view = join(view, axis, offset, shape[axis])
             parts.append(w._replace(view=view))
         offset += 1 if stacks else v.aval.shape[axis]
     return Weights(tuple(parts), sums)
 
 
-def _moved(
+def _move(
     name: str, parts: Sequence[Weight], shape: Any, params: Any
 ) -> tuple[Weight, ...]:
     made = []
     for w in parts:
-        view = moved(name, w.view, tuple(shape), params)
+        view = move(name, w.view, tuple(shape), params)
         if view is None:
             made.append(w._replace(view=_nothing(shape), through=w.through or name))
         elif not view.is_empty:
@@ -158,7 +158,7 @@ def _moved(
 
 def _nothing(shape: Any) -> View:
     """A view of an array that has no entries of the source that could be told."""
-    return View(tuple(shape), tuple(map(repeated, shape)), (0,) * len(shape))
+    return View(tuple(shape), tuple(map(repeat, shape)), (0,) * len(shape))
 
 
 def _elementwise(
@@ -224,7 +224,7 @@ def _degrees(operands: Sequence[Any], parameter: int) -> list[Any]:
     return found
 
 
-def _multiplied(
+def _multiply(
     record: Record, eqn: Any, operands: list[Any], given: Sequence[Weights], shape: Any
 ) -> Weights:
     """A product of parameters with others, or of sums of them with what they are of."""
@@ -256,7 +256,7 @@ def _free(
     ndim = len(view.shape)
     free = [i for i in range(ndim) if i not in (*contract, *batch)]
     inner = tuple(r for i in contract for r in view.runs[i])
-    runs: list[Any] = [repeated(n) for n in shape]
+    runs: list[Any] = [repeat(n) for n in shape]
     first = len(batch) if side == 0 else len(shape) - len(free)
     for k, i in enumerate(batch):
         runs[k] = view.runs[i]

@@ -26,13 +26,13 @@ from jaxinit.prediction.entry import (
 from jaxinit.prediction.values import Attention, Drawn, Given, Lost, Mixture, Sum
 
 __all__ = [
-    "attended",
     "attention",
-    "contracted",
-    "convolved",
-    "looked_up",
+    "average",
+    "contraction",
+    "convolution",
+    "lookup",
     "moments",
-    "pooled",
+    "pool",
     "scores",
 ]
 
@@ -88,7 +88,7 @@ def free_kinds(x: Any, axes: Sequence[int], batch: int) -> list[Any]:
     ]
 
 
-def contracted(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
+def contraction(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     """A product of data with a fresh kernel."""
     (contract, batched) = eqn.params["dimension_numbers"]
     mine, theirs = contract[1 - side], contract[side]
@@ -98,7 +98,7 @@ def contracted(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     n = math.prod(x.shape[i] for i in mine)
     free = [i for i in range(len(x.shape)) if i not in (*mine, *ours)]
     kinds = free_kinds(x, free, batch)
-    if isinstance(x, Entry) and not any(x.sized(i, UNIT) > 1 for i in mine) and n > 1:
+    if isinstance(x, Entry) and not any(x.size(i, UNIT) > 1 for i in mine) and n > 1:
         # The sum is over positions: units that share the kernel take their place.
         kinds = [
             tuple((POSITION if k == UNIT else k, m) for k, m in run) for run in kinds
@@ -115,7 +115,7 @@ def contracted(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     return gaussian(v * power, v * near, v * far, shape, laid, note)
 
 
-def convolved(eqn: Any, x: Any, w: Drawn, batch: int) -> Entry:
+def convolution(eqn: Any, x: Any, w: Drawn, batch: int) -> Entry:
     """A convolution with a fresh kernel; at borders fewer entries meet."""
     params = eqn.params
     numbers = params["dimension_numbers"]
@@ -156,7 +156,7 @@ def _taps(eqn: Any, shape: Any, kernel: Any, profile: Any) -> np.ndarray:
     return np.asarray(counts, np.float64)[0, 0]
 
 
-def looked_up(w: Drawn, index: Any, shape: Any, batch: int) -> Entry:
+def lookup(w: Drawn, index: Any, shape: Any, batch: int) -> Entry:
     """Rows of a table: equal where the indices are."""
     ids = np.asarray(index.array)
     kinds = free_kinds(
@@ -181,17 +181,17 @@ def _equal(rows: np.ndarray) -> tuple[float, float]:
     return near, (total - within) / far if far else 1.0
 
 
-def pooled(x: Entry, axes: Sequence[int], shape: Any, kinds: Any) -> Entry:
+def pool(x: Entry, axes: Sequence[int], shape: Any, kinds: Any) -> Entry:
     """A sum over positions, or over positions and examples: Gaussian in its place."""
-    p = math.prod(x.sized(i, POSITION) for i in axes)
-    b = math.prod(x.sized(i, EXAMPLE) for i in axes)
+    p = math.prod(x.size(i, POSITION) for i in axes)
+    b = math.prod(x.size(i, EXAMPLE) for i in axes)
     n, m = p * b, x.mean
     inner = x.position + (x.power - x.position) / p
     power = x.example + (inner - x.example) / b
     spread = max(power - m**2, 0.0)
     z = nodes()[0]
     if spread <= 1e-12 * max(power, 1e-300):
-        return number(n * m, shape).laid(shape, kinds)
+        return number(n * m, shape).reshape(shape, kinds)
     near = (x.position - m**2) / spread if p == 1 and b == 1 else 1.0
     source = Source(min(near, 1.0), min((x.example - m**2) / spread, 1.0))
     values = n * (m + math.sqrt(spread) * z)
@@ -202,7 +202,7 @@ def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
     """Products of queries and keys, over units: Gaussian, with an axis of keys."""
     (contract, batched) = eqn.params["dimension_numbers"]
     n = math.prod(a.shape[i] for i in contract[0])
-    if not any(a.sized(i, UNIT) > 1 for i in contract[0]) or set(a.sources) & set(
+    if not any(a.size(i, UNIT) > 1 for i in contract[0]) or set(a.sources) & set(
         b.sources
     ):
         raise Lost("a product of data with itself")
@@ -263,7 +263,7 @@ def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, np.n
     return power.mean(0), 1 / (ends + 1)
 
 
-def attended(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
+def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     """An average of values: their shared part stays, the rest shrinks."""
     (contract, batched) = eqn.params["dimension_numbers"]
     mine, ours = contract[1 - side], batched[1 - side]

@@ -25,7 +25,7 @@ __all__ = [
     "UNIT",
     "Entry",
     "Source",
-    "collapsed",
+    "collapse",
     "gaussian",
     "number",
     "together",
@@ -150,11 +150,11 @@ class Entry:
         near = np.abs(self.values - line).max() <= 1e-9 * (1e-30 + np.abs(line).max())
         return float(a) if near else None
 
-    def laid(self, shape: Any, kinds: Any) -> "Entry":
+    def reshape(self, shape: Any, kinds: Any) -> "Entry":
         """The same law in another array."""
         return replace(self, shape=tuple(shape), kinds=tuple(kinds))
 
-    def sized(self, axis: int, kind: int) -> int:
+    def size(self, axis: int, kind: int) -> int:
         """How many entries of a kind an axis has."""
         return math.prod(n for k, n in self.kinds[axis] if k == kind)
 
@@ -180,7 +180,7 @@ def gaussian(
     return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note)
 
 
-def collapsed(entry: Entry) -> Entry:
+def collapse(entry: Entry) -> Entry:
     """The same law as a function of one new source: its quantiles."""
     if len(entry.sources) < 2:
         return entry
@@ -224,7 +224,7 @@ def together(
                 set(e.sources) & set(o.sources) for j, o in enumerate(entries) if j != i
             )
         ]
-        entries = [collapsed(e) if e in alone else e for e in entries]
+        entries = [collapse(e) if e in alone else e for e in entries]
         sources = list(dict.fromkeys(s for e in entries for s in e.sources))
     if len(sources) > most:
         raise ValueError(f"{len(sources)} signals meet in one function")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.prediction.entry import POSITION, Entry, gaussian, number
-from jaxinit.prediction.layouts import given_kinds
+from jaxinit.prediction.layouts import kinds_of_shape
 from jaxinit.prediction.values import Given, Logits, Lost, Mixture
 
 __all__ = [
@@ -76,7 +76,7 @@ def as_entry(name: str, x: Any, shape: Any) -> Entry:
     if name in ("mul", "div"):  # it counts by its mean square
         return number(math.sqrt(float((array**2).mean())), x.shape)
     mean, std = float(array.mean()), float(array.std())
-    z = gaussian(1.0, 0.0, 1.0, x.shape, given_kinds(x.shape))
+    z = gaussian(1.0, 0.0, 1.0, x.shape, kinds_of_shape(x.shape))
     return replace(z, values=mean + std * z.values)
 
 
@@ -140,7 +140,7 @@ def select(operands: Sequence[Any], shape: Any) -> Any:
     if len(cases) == 2 and len(silent) == 1:  # a share of the entries is put out
         share = float((np.asarray(which.array) == 1 - silent[0]).mean())
         kept = entries[1 - silent[0]]
-        return replace(kept, values=kept.values * math.sqrt(share)).laid(
+        return replace(kept, values=kept.values * math.sqrt(share)).reshape(
             shape, kept.kinds
         )
     raise Lost("a mask of data")
@@ -159,7 +159,7 @@ def join(operands: Sequence[Any], axis: int, shape: Any) -> Any:
             kinds = list(entry.kinds)
             kind = kinds[axis][0][0] if kinds[axis] else POSITION
             kinds[axis] = ((kind, shape[axis]),)
-            parts.append((share, entry.laid(size, tuple(kinds))))
+            parts.append((share, entry.reshape(size, tuple(kinds))))
     first = parts[0][1]
     alike = all(
         np.isclose(e.power, first.power)
@@ -176,14 +176,14 @@ def step_of(x: Any, i: int) -> Any:
     if isinstance(x, Given):
         return Given(x.array[i])
     if isinstance(x, Entry):
-        return x.laid(x.shape[1:], x.kinds[1:])
+        return x.reshape(x.shape[1:], x.kinds[1:])
     if isinstance(x, Mixture) and len(x.parts) == x.shape[0]:
         entry = x.parts[i][1]
-        return entry.laid(
+        return entry.reshape(
             x.shape[1:],
             entry.kinds[1:]
             if len(entry.kinds) == len(x.shape)
-            else given_kinds(x.shape[1:]),
+            else kinds_of_shape(x.shape[1:]),
         )
     return replace(x, shape=tuple(x.shape[1:]))
 
@@ -194,6 +194,6 @@ def stack(steps: Sequence[Any], shape: Any) -> Any:
         return Given(np.stack([np.asarray(x.array) for x in steps]))
     if all(isinstance(x, Entry) for x in steps):
         first = ((POSITION, shape[0]),) if shape[0] > 1 else ()
-        laid = [x.laid(shape, (first, *x.kinds)) for x in steps]
+        laid = [x.reshape(shape, (first, *x.kinds)) for x in steps]
         return Mixture(tuple((1 / len(laid), x) for x in laid), tuple(shape))
     raise Lost("what a loop leaves behind")

@@ -24,7 +24,7 @@ from jaxinit.prediction.entry import (
     together,
 )
 from jaxinit.prediction.functions import number_of
-from jaxinit.prediction.kernels import with_drawn
+from jaxinit.prediction.kernels import meet
 from jaxinit.prediction.layouts import cut_kinds, kinds_of, move, move_or_guess
 from jaxinit.prediction.values import Attention, Drawn, Given, Logits, Lost, Mixture
 
@@ -34,8 +34,10 @@ __all__ = ["Interpreter"]
 class Interpreter:
     """Runs a trace; `seen` takes each output by its place, and gives what goes on."""
 
-    def __init__(self, batch: int, seen: Callable[[tuple[int, ...], Any], Any]) -> None:
-        self.batch, self.seen = batch, seen
+    def __init__(
+        self, batch: int, visit: Callable[[tuple[int, ...], Any], Any]
+    ) -> None:
+        self.batch, self.visit = batch, visit
         self.pieces: dict[Any, Source] = {}
 
     def run(
@@ -60,7 +62,7 @@ class Interpreter:
             except (Lost, ValueError, IndexError) as error:
                 outs = [self._guess(v.aval, eqn, error) for v in eqn.outvars]
             for k, (v, x) in enumerate(zip(eqn.outvars, outs, strict=True)):
-                env[v] = self.seen((*here, k), x)
+                env[v] = self.visit((*here, k), x)
         return [read(atom) for atom in jaxpr.outvars]
 
     def _guess(self, aval: Any, eqn: Any, error: Exception) -> Any:
@@ -80,7 +82,7 @@ class Interpreter:
     def _run(self, eqn: Any, operands: list[Any], place: tuple[int, ...]) -> list[Any]:
         name, params = eqn.primitive.name, eqn.params
         if name == "scan":
-            return self._scanned(eqn, operands, place)
+            return self._scan(eqn, operands, place)
         if name in CALLS and body_of(eqn)[0] is not None:
             return self.run(*body_of(eqn), operands, place)
         if all(isinstance(x, Given) for x in operands):
@@ -101,9 +103,7 @@ class Interpreter:
             raise Lost("several outputs")
         drawn = [x for x in operands if isinstance(x, Drawn)]
         if drawn:
-            return [
-                with_drawn(self.batch, self._elementwise, eqn, operands, drawn, shape)
-            ]
+            return [meet(self.batch, self._elementwise, eqn, operands, drawn, shape)]
         if name in moves.MOVES:
             return [self._move(eqn, operands, shape)]
         if name in nodes.ELEMENTWISE:
@@ -120,7 +120,7 @@ class Interpreter:
             case "reduce_window_max":
                 return [statistics.window_max(eqn, operands[0], shape)]
             case "dynamic_slice" if isinstance(operands[0], Entry):
-                return [operands[0].laid(shape, cut_kinds(operands[0].kinds, shape))]
+                return [operands[0].reshape(shape, cut_kinds(operands[0].kinds, shape))]
         raise Lost("no rule for it")
 
     # --- entries ----------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Interpreter:
                     x = self._cut(
                         x, axis, a, b, (*x.shape[:axis], b - a, *x.shape[axis + 1 :])
                     )
-                return x.laid(shape, cut_kinds(x.kinds, shape))
+                return x.reshape(shape, cut_kinds(x.kinds, shape))
             return move(eqn, x, shape)
         if isinstance(x, Mixture):
             parts = tuple((share, move_or_guess(eqn, e, shape)) for share, e in x.parts)
@@ -149,13 +149,13 @@ class Interpreter:
         if not isinstance(x, Entry):
             raise Lost("a piece of what is no signal")
         kinds = cut_kinds(x.kinds, shape)
-        units = x.sized(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
+        units = x.size(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
         if not units:
-            return x.laid(shape, kinds)
+            return x.reshape(shape, kinds)
         fresh = tuple(
             self.pieces.setdefault((s, axis, low, high), replace(s)) for s in x.sources
         )
-        return replace(x, sources=fresh).laid(shape, kinds)
+        return replace(x, sources=fresh).reshape(shape, kinds)
 
     def _elementwise(self, eqn: Any, operands: list[Any], shape: Any) -> Any:
         name = eqn.primitive.name
@@ -218,9 +218,7 @@ class Interpreter:
 
     # --- loops ------------------------------------------------------------------------
 
-    def _scanned(
-        self, eqn: Any, operands: list[Any], place: tuple[int, ...]
-    ) -> list[Any]:
+    def _scan(self, eqn: Any, operands: list[Any], place: tuple[int, ...]) -> list[Any]:
         (body, consts), (fixed, carried) = body_of(eqn), scan_counts(eqn)
         start, length = fixed + carried, eqn.params["length"]
         carry, slices = list(operands[fixed:start]), operands[start:]
@@ -252,7 +250,7 @@ def _product(eqn: Any, operands: Sequence[Any], batch: int) -> Any:
     a, b = operands
     for side, (x, y) in enumerate(((a, b), (b, a))):
         if isinstance(x, Attention) and isinstance(y, Entry):
-            return sums.attended(eqn, x, y, side)
+            return sums.average(eqn, x, y, side)
     if any(number_of(x) == 0 for x in operands):
         return number(0.0, eqn.outvars[0].aval.shape)
     if isinstance(a, Entry) and isinstance(b, Entry):

@@ -12,12 +12,12 @@ from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.layouts import kinds_of
 from jaxinit.prediction.values import Drawn, Logits, Lost
 
-__all__ = ["with_drawn"]
+__all__ = ["meet"]
 
 Function = Callable[[Any, list[Any], Any], Any]
 
 
-def with_drawn(
+def meet(
     batch: int,
     function: Function,
     eqn: Any,
@@ -42,16 +42,16 @@ def with_drawn(
         raise Lost("a function of two parameters")
     (x, *rest) = others or [None]
     if name == "gather" and operands[0] is w:
-        return sums.looked_up(w, x, shape, batch)
+        return sums.lookup(w, x, shape, batch)
     side = operands.index(w)
     if name == "dot_general":
         data = x.entry if isinstance(x, Logits) else x
-        return sums.contracted(eqn, data, w, side, batch)
+        return sums.contraction(eqn, data, w, side, batch)
     if name == "conv_general_dilated" and side == 1:
-        return sums.convolved(eqn, x, w, batch)
+        return sums.convolution(eqn, x, w, batch)
     if name in ("add", "add_any", "sub") and not rest:
         kinds = kinds_of(x, shape)
-        bias = _added(w, shape, kinds)
+        bias = _add(w, shape, kinds)
         return function(eqn, [bias if y is w else y for y in operands], shape)
     scale = number_of(x)
     if name in ("mul", "div") and scale is not None and (name == "mul" or side == 0):
@@ -64,7 +64,7 @@ def with_drawn(
     raise Lost("a parameter in it")
 
 
-def _added(w: Drawn, shape: Any, kinds: Any) -> Entry:
+def _add(w: Drawn, shape: Any, kinds: Any) -> Entry:
     """A parameter that is added: another at each place that it has entries for."""
     shift = len(shape) - len(w.shape)
     varied = {

@@ -8,10 +8,10 @@ from jaxinit.network import moves, views
 from jaxinit.prediction.entry import POSITION, UNIT, Entry
 from jaxinit.prediction.values import Lost
 
-__all__ = ["cut_kinds", "given_kinds", "kinds_of", "move", "move_or_guess"]
+__all__ = ["cut_kinds", "kinds_of", "kinds_of_shape", "move", "move_or_guess"]
 
 
-def given_kinds(shape: Any) -> list[Any]:
+def kinds_of_shape(shape: Any) -> list[Any]:
     kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
     if shape:
         kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
@@ -20,7 +20,7 @@ def given_kinds(shape: Any) -> list[Any]:
 
 def kinds_of(x: Any, shape: Any) -> tuple[Any, ...]:
     """The kinds of an operand's axes, for a result of such a shape."""
-    kinds = tuple(x.kinds) if isinstance(x, Entry) else tuple(given_kinds(x.shape))
+    kinds = tuple(x.kinds) if isinstance(x, Entry) else tuple(kinds_of_shape(x.shape))
     return (*[()] * (len(shape) - len(kinds)), *kinds)
 
 
@@ -37,26 +37,26 @@ def cut_kinds(kinds: Any, shape: Any) -> tuple[Any, ...]:
 
 def move(eqn: Any, x: Entry, shape: Any) -> Entry:
     runs = tuple(
-        tuple(views.Range(kind, n) for kind, n in run) or views.repeated(size)
+        tuple(views.Range(kind, n) for kind, n in run) or views.repeat(size)
         for run, size in zip(x.kinds, x.shape, strict=True)
     )
     full = tuple(
-        run if views.extent(run) == n else views.repeated(n)
+        run if views.extent(run) == n else views.repeat(n)
         for run, n in zip(runs, x.shape, strict=True)
     )
     view = views.View(x.shape, full, (0,) * len(x.shape))
-    made = moves.moved(eqn.primitive.name, view, tuple(shape), eqn.params)
+    made = moves.move(eqn.primitive.name, view, tuple(shape), eqn.params)
     if made is None:
         raise Lost("axes that mix")
     kinds = tuple(
         tuple((r.axis, r.size) for r in run if r.axis != views.REPEAT and r.size > 1)
         for run in made.runs
     )
-    return x.laid(shape, kinds)
+    return x.reshape(shape, kinds)
 
 
 def move_or_guess(eqn: Any, x: Entry, shape: Any) -> Entry:
     try:
         return move(eqn, x, shape)
     except (ValueError, IndexError):
-        return x.laid(shape, given_kinds(shape))
+        return x.reshape(shape, kinds_of_shape(shape))

@@ -78,7 +78,7 @@ def _of_averages(name: str, operands: Sequence[Any], shape: Any) -> Any:
     if name == "sub" and len(operands) == 2:
         a, b = operands
         if isinstance(a, Entry) and isinstance(b, Average) and not b.squared:
-            return _centred(a, shape)
+            return _centre(a, shape)
         if isinstance(a, Average) and isinstance(b, Average) and b.squared:
             return number(_left(b.of), shape)
         if isinstance(b, Average) and b.squared and (x := number_of(a)) is not None:
@@ -95,7 +95,7 @@ def _left(x: Entry) -> float:
     return x.power - x.example
 
 
-def _centred(x: Entry, shape: Any) -> Entry:
+def _centre(x: Entry, shape: Any) -> Entry:
     if x.slope is None:
         raise Lost("a batch's mean of a function that is not linear")
     rest = _left(x)
@@ -115,7 +115,7 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
     if isinstance(x, Average | Shift | Attention | Sum):
         raise Lost("a sum of statistics")
     entry = x.entry if isinstance(x, Logits) else x
-    keys = next((k for k in (KEY, QUERY) for i in axes if entry.sized(i, k) > 1), None)
+    keys = next((k for k in (KEY, QUERY) for i in axes if entry.size(i, k) > 1), None)
     if name == "reduce_max" and keys:
         return Shift(tuple(shape))
     if name != "reduce_sum":
@@ -125,17 +125,17 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
         return Sum(top, tuple(shape), keys)
     kept = tuple(run for i, run in enumerate(entry.kinds) if i not in axes)
     count = math.prod(entry.shape[i] for i in axes)
-    units = math.prod(entry.sized(i, UNIT) for i in axes)
+    units = math.prod(entry.size(i, UNIT) for i in axes)
     if units >= ENOUGH or not entry.sources or count == 1:
-        return number(count * entry.mean, shape).laid(shape, kept)
+        return number(count * entry.mean, shape).reshape(shape, kept)
     if units > 1:
         raise Lost(f"a sum over {units} units, too few for their mean")
-    examples = math.prod(entry.sized(i, EXAMPLE) for i in axes)
+    examples = math.prod(entry.size(i, EXAMPLE) for i in axes)
     if examples > 1:
         if abs(entry.example - entry.mean**2) <= 1e-9 * max(entry.power, 1e-300):
-            return number(count * entry.mean, shape).laid(shape, kept)
+            return number(count * entry.mean, shape).reshape(shape, kept)
         return Average(replace(entry, values=entry.values * count), count, tuple(shape))
-    return sums.pooled(entry, axes, shape, kept)
+    return sums.pool(entry, axes, shape, kept)
 
 
 def window_sum(eqn: Any, x: Any, shape: Any) -> Entry:
@@ -144,7 +144,7 @@ def window_sum(eqn: Any, x: Any, shape: Any) -> Entry:
         raise Lost("a window of what is no signal")
     sizes = eqn.params["window_dimensions"]
     count = math.prod(sizes)
-    if any(n > 1 and x.sized(i, UNIT) > 1 for i, n in enumerate(sizes)):
+    if any(n > 1 and x.size(i, UNIT) > 1 for i, n in enumerate(sizes)):
         raise Lost("a window of units")
     inner = x.position + (x.power - x.position) / count
     m = x.mean

@@ -219,13 +219,13 @@ def llama(
         fan_in = kernel.fans[0] if kernel is not None else param.shape[-2]
         return cut_at_three(1 / math.sqrt(fan_in))
 
-    def own(param: Param) -> Line | None:
+    def of_head(param: Param) -> Line | None:
         gives = gives_output("llama", kernel_beside(param), head)
         return Line(by_width(param), "head") if gives else None
 
     return [
         *((pattern, per_param(by_width)) for pattern in head or ()),
-        *_by_branches("llama", layers, residual, inner, last, own),
+        *_by_branches("llama", layers, residual, inner, last, of_head),
     ]
 
 
@@ -250,8 +250,8 @@ def _by_branches(
         layers = check.integer("layers", layers, low=1)
 
     def kernel(param: Param) -> Choice:
-        if (own := head(param)) is not None:
-            return own
+        if (of_head := head(param)) is not None:
+            return of_head
         if residual is not None:
             return inner(param)
         branches = additions(who, param, None)  # which are read
@@ -262,11 +262,11 @@ def _by_branches(
     def end(param: Param, count: int) -> Line:
         return Line(last(param, count), f"ends 1 of {count} branches")
 
-    def given(param: Param) -> Line:
+    def by_pattern(param: Param) -> Line:
         line = end(param, additions(who, param, layers))
         return line._replace(words=f"{who}: {line.words}")
 
     return [
-        *((pattern, per_param(given)) for pattern in residual or ()),
+        *((pattern, per_param(by_pattern)) for pattern in residual or ()),
         *recipe(who, kernel=kernel, embedding=inner, token=inner),
     ]

@@ -177,7 +177,7 @@ def _here(param: Param) -> Kernel:
 
 def _torch_bound(kernel: Kernel) -> float:
     """The bound of PyTorch's uniform."""
-    if (hidden := _hidden(kernel)) is not None:
+    if (hidden := _hidden_size(kernel)) is not None:
         return 1 / math.sqrt(hidden)
     if kernel.is_transposed:
         _, n_out, window = kernel.axes
@@ -204,7 +204,7 @@ def _is_gate(kernel: Kernel) -> bool:
     return any("/".join((*above, each, name)) in kernel.param.tree for each in names)
 
 
-def _hidden(kernel: Kernel) -> int | None:
+def _hidden_size(kernel: Kernel) -> int | None:
     """The hidden size of the cell that a kernel is of, by Flax's names."""
     if _is_gate(kernel):
         return kernel.shape[-1]

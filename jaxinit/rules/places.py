@@ -78,7 +78,7 @@ class Kernel:
             )
             return ins, outs, window
         *field, n_in, n_out = self.shape
-        if self._named_attention():
+        if self._attention_by_name():
             if self.label == "out":
                 return math.prod((*field, n_in)), n_out, 1
             return self.shape[0], math.prod(self.shape[1:]), 1
@@ -116,13 +116,13 @@ class Kernel:
         do not tell them apart. The kernel is one of them, or the one behind.
         """
         if self.known is None:
-            return self._named_attention()
+            return self._attention_by_name()
         network = self.param.network
-        if own := _attended(self.known, network):
+        if own := _attention_kernels(self.known, network):
             return own
         for end in network.values():
             if end.after is not None and self.path in end.after.layers:
-                found = _attended(end, network)
+                found = _attention_kernels(end, network)
                 if self.path in found:
                     return found
         return ()
@@ -152,7 +152,7 @@ class Kernel:
         leaf = self.param.tree.get(path)
         return None if leaf is None else _kernel(self.param, path, leaf)
 
-    def _named_attention(self) -> tuple[str, ...]:
+    def _attention_by_name(self) -> tuple[str, ...]:
         above, _, name = self.path.rpartition("/")
         above, _, label = above.rpartition("/")
         if len(self.shape) != 3 or label not in ("query", "key", "value", "out"):
@@ -273,7 +273,9 @@ def _before(param: Param) -> str | None:
     return None
 
 
-def _attended(end: Parameter, network: Mapping[str, Parameter]) -> tuple[str, ...]:
+def _attention_kernels(
+    end: Parameter, network: Mapping[str, Parameter]
+) -> tuple[str, ...]:
     """The three kernels, or the fused one, whose product a kernel takes."""
     if end.role != "kernel" or end.after is None or end.after.kinds != ("contraction",):
         return ()

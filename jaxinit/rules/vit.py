@@ -71,7 +71,7 @@ def vit(head: Patterns | None = None, code: str = "google") -> Rules:
         if silent:
             return Line(zeros, "head")
         if code != "google" and here.path in here.attention:
-            return Line(_fused(here), "query, key or value")
+            return Line(_fused_qkv(here), "query, key or value")
         behind = code == "torchvision" and here.attention
         return torch_linear() if behind else xavier_uniform()
 
@@ -137,7 +137,7 @@ def timm(std: float = 0.02) -> Rules:
 # --- helpers --------------------------------------------------------------------------
 
 
-def _fused(kernel: Kernel) -> Choice:
+def _fused_qkv(kernel: Kernel) -> Choice:
     """Xavier's law of query, key and value in one kernel."""
     n_in, n_out, _ = kernel.axes
     bound = math.sqrt(6 / (n_in + (3 if len(kernel.attention) == 3 else 1) * n_out))

@@ -4,12 +4,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from jaxinit.signal.traced import Seen, Traced
+from jaxinit.signal.trace import Observation, Traced
 
 __all__ = ["feeds", "longest"]
 
 
-def feeds(traced: Traced, rows: Sequence[Seen]) -> list[tuple[int, ...]]:
+def feeds(traced: Traced, rows: Sequence[Observation]) -> list[tuple[int, ...]]:
     """For each row, the rows whose signal enters it with its size.
 
     A normalisation and a softmax set the size anew. Behind a residual addition stand

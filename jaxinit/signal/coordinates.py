@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxinit.core import align, columns
 from jaxinit.core import checks as check
-from jaxinit.signal.widths import numbers, slope, trained
+from jaxinit.signal.widths import numbers, slope, train
 from jaxinit.trees import Rules
 
 __all__ = ["CoordCheck", "Coordinate", "coord_check"]
@@ -194,7 +194,7 @@ def coord_check(
         found: dict[str, np.ndarray] = {}
         outputs: frozenset[str] = frozenset()
         shape = (2, steps + 1, len(widths), seeds)
-        for i, net in enumerate(trained(make, widths, batch, rules, loss, key, seeds)):
+        for i, net in enumerate(train(make, widths, batch, rules, loss, key, seeds)):
             outputs = net.outputs
             for seed, start in enumerate(net.starts):
                 made = optimizer(net.width, start)

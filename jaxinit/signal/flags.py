@@ -79,13 +79,13 @@ def flags(
     ]
     if lost:
         found.append(
-            f"{_named(lost)} not measured: this pass did not use it, or used it in a "
+            f"{_list(lost)} not measured: this pass did not use it, or used it in a "
             "branch, a while loop or a function with a derivative of its own"
         )
     return tuple(found)
 
 
-def _named(names: Sequence[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     """'a', 'a and b', 'a and 5 more'."""
     first, *others = names
     if not others:
@@ -183,7 +183,7 @@ def _silent(rows: Sequence[Row]) -> list[str]:
     found = []
     if zero:
         found.append(
-            f"zero everywhere: the output of {_named(zero)}; by design if a head or "
+            f"zero everywhere: the output of {_list(zero)}; by design if a head or "
             "the end of a residual branch is initialised so"
         )
     if cut:
@@ -193,7 +193,7 @@ def _silent(rows: Sequence[Row]) -> list[str]:
             else "by design behind a scale of zeros; else the loss does not depend on "
             "it, the gradient is stopped, or every unit after it is dead"
         )
-        found.append(f"no gradient reaches {_named(cut)}: {why}")
+        found.append(f"no gradient reaches {_list(cut)}: {why}")
     return found
 
 
@@ -209,7 +209,7 @@ def _dead(rows: Sequence[Row]) -> list[str]:
         return []
     most = max(bad, key=lambda row: row.dead or 0.0)
     return [
-        f"more than half of the units of {_named([row.label for row in bad])} are dead "
+        f"more than half of the units of {_list([row.label for row in bad])} are dead "
         f"({most.dead:.0%} in {most.label}): no example of the batch sends a gradient "
         "through them; look at biases below zero and at the mean of what enters"
     ]

@@ -14,8 +14,8 @@ from jaxinit.core import Initializer
 from jaxinit.core import checks as check
 from jaxinit.prediction import Drawn, Entry, Given, Interpreter, Mixture, number
 from jaxinit.signal.prediction import Predicted, Prediction
-from jaxinit.signal.traced import Traced
-from jaxinit.trees import Rules, planned
+from jaxinit.signal.trace import Traced
+from jaxinit.trees import Rules, plan_of
 
 __all__ = ["corrections", "predict"]
 
@@ -76,12 +76,12 @@ def predict(
         inputs = _inputs(traced, rules)
         found: dict[int, list[Any]] = {}
 
-        def seen(taps: Sequence[int], value: Any) -> Any:
+        def visit(taps: Sequence[int], value: Any) -> Any:
             for n in taps:
                 found.setdefault(n, []).append(value)
             return value
 
-        _run(traced, inputs, seen)
+        _run(traced, inputs, visit)
         return Prediction(tuple(_rows(traced, found)))
 
 
@@ -97,7 +97,7 @@ def corrections(
     traced = Traced(model, args, kwargs, values=False)
     found: dict[str, list[float]] = {}
 
-    def seen(taps: Sequence[int], value: Any) -> Any:
+    def visit(taps: Sequence[int], value: Any) -> Any:
         first, *others = (traced.taps[n].own[0].leaf for n in taps)
         path, power = traced.given.paths[first], _power(value)
         known = power and math.isfinite(power) and not _note(value)
@@ -107,7 +107,7 @@ def corrections(
         found.setdefault(path, []).append(factor)
         return _times(value, factor)
 
-    _run(traced, _inputs(traced, rules), seen)
+    _run(traced, _inputs(traced, rules), visit)
     return {
         path: math.exp(sum(map(math.log, each)) / len(each))
         for path, each in found.items()
@@ -115,7 +115,7 @@ def corrections(
 
 
 def _run(
-    traced: Traced, inputs: list[Any], seen: Callable[[list[int], Any], Any]
+    traced: Traced, inputs: list[Any], visit: Callable[[list[int], Any], Any]
 ) -> None:
     """Run the laws; `seen` takes the output of taps, and gives what goes on."""
     places: dict[Any, list[int]] = {}
@@ -126,7 +126,7 @@ def _run(
     batch = next((given.arrays[i].shape[0] for i in data if given.arrays[i].ndim), 1)
 
     def at(place: Any, value: Any) -> Any:
-        return seen(places[place], value) if place in places else value
+        return visit(places[place], value) if place in places else value
 
     run = Interpreter(batch, at)
     run.run(traced.trace.jaxpr, traced.trace.consts, inputs)
@@ -200,10 +200,10 @@ def _numbers(x: Any, seed: int) -> Any:
 def _laws(traced: Traced, rules: Rules | None) -> dict[int, Any]:
     given = traced.given
     if rules is None:
-        return {i: _measured(given.paths[i], given.leaves[i]) for i in traced.numbers}
+        return {i: _measure(given.paths[i], given.leaves[i]) for i in traced.numbers}
     tree = {given.paths[i]: given.leaves[i] for i in traced.numbers}
     shapes = {p: jax.ShapeDtypeStruct(x.shape, x.dtype) for p, x in tree.items()}
-    plan, _ = planned(shapes, rules, (), traced.network)
+    plan, _ = plan_of(shapes, rules, (), traced.network)
     inits = {leaf.param.path: leaf.init for leaf in plan}
     return {
         i: _law(given.paths[i], inits[given.paths[i]], given.leaves[i])
@@ -222,7 +222,7 @@ def _law(path: str, init: Any, leaf: Any) -> Any:
     return Drawn(float(law.std), tuple(leaf.shape))
 
 
-def _measured(path: str, leaf: Any) -> Any:
+def _measure(path: str, leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         raise ValueError(
             f"{path} is a shape, and its law is not known; give rules=, or arrays"

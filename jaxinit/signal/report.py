@@ -14,8 +14,8 @@ from jaxinit.core import align, as_html, columns
 from jaxinit.core import checks as check
 from jaxinit.signal.chains import feeds
 from jaxinit.signal.flags import Row, flags
-from jaxinit.signal.sums import fetched, moments, powers, rms
-from jaxinit.signal.traced import Seen, Traced
+from jaxinit.signal.sums import fetch, moments, powers, rms
+from jaxinit.signal.trace import Observation, Traced
 
 __all__ = ["Report", "Row", "report", "scalar"]
 
@@ -183,10 +183,10 @@ def report(
             }
             return records, back, sums
 
-        records, back, sums = fetched(
+        records, back, sums = fetch(
             measure(traced.leaves, traced.given.arrays, traced.probes, key)
         )
-        found = list(traced.seen(records, back))
+        found = list(traced.observations(records, back))
         rows = _rows(traced, found, sums)
         return Report(rows, flags(rows, feeds(traced, found), traced.lost))
 
@@ -232,7 +232,7 @@ def scalar(loss: Callable[[Any], Any] | None, out: Any, key: Any) -> Any:
     return total
 
 
-def _rows(traced: Traced, found: Sequence[Seen], sums: Any) -> tuple[Row, ...]:
+def _rows(traced: Traced, found: Sequence[Observation], sums: Any) -> tuple[Row, ...]:
     calls: Counter[str] = Counter()
     rows = []
     for each in found:

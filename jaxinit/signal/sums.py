@@ -12,22 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["fetched", "moments", "powers", "rms", "totals"]
+__all__ = ["fetch", "moments", "powers", "rms", "totals"]
 
 _SCALES = np.array([1, 2.0**60, 2.0**-60], np.float32)
 
 
 def powers(x: jax.Array, keep: int = 0) -> jax.Array:
     """Σ |x|² at three scales, over all axes but the first `keep`."""
-    return (_scaled(jnp.abs(x), keep) ** 2).sum(-1)
+    return (_scale(jnp.abs(x), keep) ** 2).sum(-1)
 
 
 def totals(x: jax.Array) -> jax.Array:
     """Σ x at the same scales, the moduli of complex numbers."""
-    return _scaled(jnp.abs(x) if jnp.iscomplexobj(x) else x, 0).sum(-1)
+    return _scale(jnp.abs(x) if jnp.iscomplexobj(x) else x, 0).sum(-1)
 
 
-def _scaled(x: jax.Array, keep: int) -> jax.Array:
+def _scale(x: jax.Array, keep: int) -> jax.Array:
     flat = x.astype(jnp.float32).reshape(*x.shape[:keep], 1, -1)
     return flat * _SCALES.reshape(*[1] * keep, -1, 1)
 
@@ -45,6 +45,6 @@ def rms(power: Any, count: int) -> float:
     return moments(power, power, count)[1]
 
 
-def fetched(tree: Any) -> Any:
+def fetch(tree: Any) -> Any:
     """Arrays on the host, where their sums add up in float64."""
     return jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(tree))

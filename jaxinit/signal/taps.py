@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from jaxinit import compat as jex
-from jaxinit.network import Loop, body_of, closed, scan_counts
+from jaxinit.network import Loop, body_of, close, scan_counts
 from jaxinit.signal.sums import powers, totals
 
 __all__ = ["CALLS", "Own", "Plan", "Tap", "run"]
@@ -126,7 +126,7 @@ def run(
         outputs = [
             v for e in waiting for v in e.outvars if not isinstance(v, jex.DropVar)
         ]
-        run = jex.jaxpr_as_fun(closed(inputs, waiting, outputs))
+        run = jex.jaxpr_as_fun(close(inputs, waiting, outputs))
         env.update(zip(outputs, run(*map(read, inputs)), strict=True))
         waiting.clear()
 
@@ -151,7 +151,7 @@ def run(
                     if probes is None:
                         records[n] = {"value": taps[n].of(env[v])}
                     else:
-                        env[v], records[n] = _tapped(taps[n], env[v], probes[n])
+                        env[v], records[n] = _record(taps[n], env[v], probes[n])
     catch_up()
     return [read(atom) for atom in jaxpr.outvars], records
 
@@ -182,7 +182,7 @@ def _scan(
     return [*last, *outs], records
 
 
-def _tapped(tap: Tap, y: jax.Array, probe: Any) -> tuple[jax.Array, Any]:
+def _record(tap: Tap, y: jax.Array, probe: Any) -> tuple[jax.Array, Any]:
     piece = tap.of(y)
     record = {"total": totals(piece), "power": powers(piece)}
     passed = _tap(tap.units, piece, probe)

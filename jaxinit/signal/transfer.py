@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxinit.core import align
 from jaxinit.core import checks as check
-from jaxinit.signal.widths import numbers, trained
+from jaxinit.signal.widths import numbers, train
 from jaxinit.trees import Rules
 
 __all__ = ["Transfer", "transfer"]
@@ -134,7 +134,7 @@ def transfer(
         seeds = check.integer("seeds", seeds, low=1)
         key = check.key(jax.random.key(0) if key is None else key)
         losses = np.full((len(widths), len(tried), seeds), np.nan)
-        for i, net in enumerate(trained(make, widths, batch, rules, loss, key, seeds)):
+        for i, net in enumerate(train(make, widths, batch, rules, loss, key, seeds)):
             for seed, start in enumerate(net.starts):
                 for j, rate in enumerate(tried):
                     made = optimizer(net.width, start, rate)

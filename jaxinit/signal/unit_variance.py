@@ -16,9 +16,9 @@ import numpy as np
 from jaxinit.core import align, columns
 from jaxinit.core import checks as check
 from jaxinit.families import orthogonal
-from jaxinit.signal.sums import fetched, moments
-from jaxinit.signal.traced import Seen, Traced
-from jaxinit.trees import Pattern, init_tree, planned
+from jaxinit.signal.sums import fetch, moments
+from jaxinit.signal.trace import Observation, Traced
+from jaxinit.trees import Pattern, init_tree, plan_of
 
 __all__ = ["Change", "Changes", "lsuv"]
 
@@ -125,8 +125,8 @@ def lsuv(
                 "numbers that is used, whose scale matters, and that is not kept"
             )
         drawn = _orthogonal(key, traced, kernels)
-        factors, rows = _scaled(traced, drawn, kernels, tol, max_iter)
-        made = traced.given.remade(jax.jit(_multiplied)(drawn, factors))
+        factors, rows = _scale(traced, drawn, kernels, tol, max_iter)
+        made = traced.given.rebuild(jax.jit(_multiply)(drawn, factors))
         paths = traced.given.paths
         kept = tuple(
             p.path
@@ -150,7 +150,7 @@ def _kernels(traced: Traced, keep: Sequence[Pattern]) -> frozenset[int]:
     if not names:
         return frozenset()
     tree = {path: traced.leaves[i] for path, i in names.items()}
-    plan, _ = planned(tree, [("**", orthogonal())], keep)
+    plan, _ = plan_of(tree, [("**", orthogonal())], keep)
     return frozenset(names[leaf.param.path] for leaf in plan if leaf.init is not None)
 
 
@@ -168,7 +168,7 @@ def _orthogonal(
 # --- scaling --------------------------------------------------------------------------
 
 
-def _multiplied(leaves: Sequence[jax.Array], factors: dict[int, Any]) -> list[Any]:
+def _multiply(leaves: Sequence[jax.Array], factors: dict[int, Any]) -> list[Any]:
     new = list(leaves)
     for i, factor in factors.items():
         x = new[i]
@@ -177,7 +177,7 @@ def _multiplied(leaves: Sequence[jax.Array], factors: dict[int, Any]) -> list[An
     return new
 
 
-def _scaled(
+def _scale(
     traced: Traced,
     leaves: Sequence[jax.Array],
     kernels: frozenset[int],
@@ -196,11 +196,11 @@ def _scaled(
 
     @jax.jit
     def run(leaves: Any, arrays: Any, factors: Any) -> Any:
-        return traced.run(_multiplied(leaves, factors), arrays, zeros)[1]
+        return traced.run(_multiply(leaves, factors), arrays, zeros)[1]
 
-    def look() -> list[Seen]:
-        records = fetched(run(leaves, traced.given.arrays, factors))
-        return list(traced.seen(records, zeros))
+    def look() -> list[Observation]:
+        records = fetch(run(leaves, traced.given.arrays, factors))
+        return list(traced.observations(records, zeros))
 
     found, rows = look(), []
     done: set[Any] = set()
@@ -229,7 +229,7 @@ def _scaled(
 STILL = 1e-3  # a step that moves the deviation by less will not reach its goal
 
 
-def _std(row: Seen) -> float:
+def _std(row: Observation) -> float:
     mean, rms = moments(row.record["total"], row.record["power"], row.count)
     return math.sqrt(max(rms**2 - mean**2, 0.0))
 

@@ -17,11 +17,11 @@ import numpy as np
 from jaxinit.core import checks as check
 from jaxinit.network import pass_of
 from jaxinit.signal.report import scalar
-from jaxinit.signal.sums import fetched, powers, rms
-from jaxinit.signal.traced import Traced
+from jaxinit.signal.sums import fetch, powers, rms
+from jaxinit.signal.trace import Traced
 from jaxinit.trees import Rules, init_tree
 
-__all__ = ["Trained", "numbers", "slope", "trained"]
+__all__ = ["Trained", "numbers", "slope", "train"]
 
 Make = Callable[[int, Any], Any]
 
@@ -47,7 +47,7 @@ class Trained:
         ]
         if rules is not None:
             drawn = [
-                self._drawn(rules, jax.random.fold_in(key, 1), leaves)
+                self._draw(rules, jax.random.fold_in(key, 1), leaves)
                 for key, leaves in zip(keys, drawn, strict=True)
             ]
         self.starts = [jax.tree.unflatten(given.structure, x) for x in drawn]
@@ -57,7 +57,7 @@ class Trained:
 
         self.slopes = jax.jit(jax.value_and_grad(objective))
 
-    def _drawn(self, rules: Rules, key: Any, leaves: Sequence[Any]) -> list[Any]:
+    def _draw(self, rules: Rules, key: Any, leaves: Sequence[Any]) -> list[Any]:
         """The parameters redrawn by rules."""
         paths, network = self.given.paths, self.traced.network
         tree = {paths[i]: leaves[i] for i in self.traced.numbers}
@@ -118,8 +118,8 @@ class Trained:
         zeros = self.traced.probes
         for params in states:
             calls: Counter[str] = Counter()
-            sums = fetched(self._sums(params, states[0]))
-            for seen in self.traced.seen(sums, zeros):
+            sums = fetch(self._sums(params, states[0]))
+            for seen in self.traced.observations(sums, zeros):
                 calls[seen.label] += 1
                 k = calls[seen.label]
                 label = seen.label if k == 1 else f"{seen.label} (call {k})"
@@ -134,7 +134,7 @@ def _parts(made: Any) -> tuple[Any, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def trained(
+def train(
     make: Make,
     widths: Sequence[int],
     batch: Any,

@@ -18,7 +18,7 @@ from jaxinit.trees.patterns import (
     words,
 )
 from jaxinit.trees.table import check_tree, describe_tree
-from jaxinit.trees.tree import init_tree, leaves_of, planned
+from jaxinit.trees.tree import init_tree, leaves_of, plan_of
 
 __all__ = [
     "Line",
@@ -37,7 +37,7 @@ __all__ = [
     "matches",
     "moments",
     "per_param",
-    "planned",
+    "plan_of",
     "read_rules",
     "words",
     "z_scores",

@@ -8,12 +8,12 @@ from jaxinit.families import blocks, stacked
 from jaxinit.network import Parameter
 from jaxinit.trees import parts
 
-__all__ = ["drawn_by", "fans_source"]
+__all__ = ["draw_by", "fans_source"]
 
 AXES = {"in_axis": -2, "out_axis": -1, "batch_axis": (), "column_axis": -1}
 
 
-def drawn_by(init: Any, parameter: Parameter | None) -> Any:
+def draw_by(init: Any, parameter: Parameter | None) -> Any:
     """`init` with the parameter's fans, drawn copy by copy and part by part."""
     if parameter is None or init is None:
         return init

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxinit.core import Initializer, Shape, callee
 from jaxinit.core import checks as check
 from jaxinit.network import Parameter
-from jaxinit.trees.layers import drawn_by, fans_source
+from jaxinit.trees.layers import draw_by, fans_source
 
 Callee: TypeAlias = Callable[..., jax.Array]  # any initializer, ours or not
 
@@ -153,19 +153,19 @@ class Rule(NamedTuple):
     def choose(self, param: Param) -> Line:
         """What the rule says of a parameter, whatever its layer does."""
         if not isinstance(self.value, PerParam):
-            return Line(self.value, _written(self.pattern))
+            return Line(self.value, _text(self.pattern))
         with check.speaker(f"{param.path}: {self.who}"):
             chosen = self.value.fn(param)
             if isinstance(chosen, Line):
                 return chosen
             init = callee(f"what {self.value!r} returns", chosen)
-        return Line(init, _written(self.pattern))
+        return Line(init, _text(self.pattern))
 
     def line(self, param: Param) -> Line:
         """What draws a parameter, by its layer's axes, copies and parts."""
         chosen, known = self.choose(param), param.layers.get(param.name)
         with check.speaker(param.path):
-            drawn = drawn_by(chosen.init, known)
+            drawn = draw_by(chosen.init, known)
         return Line(drawn, chosen.words, fans_source(chosen.init, known))
 
     def source(self, param: Param) -> str:
@@ -209,10 +209,10 @@ def read_rules(rules: Any, keep: Any) -> list[Rule]:
                 f"{who}: the pattern must be a glob, a compiled regular expression or "
                 f"a predicate of a Param, got {pattern!r}"
             )
-    return [rule._replace(who=_named(rule)) for rule in found]
+    return [rule._replace(who=_name(rule)) for rule in found]
 
 
-def _written(pattern: Pattern) -> str:
+def _text(pattern: Pattern) -> str:
     """A pattern as its rule has it."""
     if isinstance(pattern, Rest):
         return pattern.recipe
@@ -221,7 +221,7 @@ def _written(pattern: Pattern) -> str:
     return pattern if isinstance(pattern, str) else words(pattern)
 
 
-def _named(rule: Rule) -> str:
+def _name(rule: Rule) -> str:
     if isinstance(rule.pattern, Rest):
         return rule.pattern.recipe
     return f"{rule.who} ({words(rule.pattern)})"

@@ -18,7 +18,7 @@ from jaxinit.network import Parameter
 from jaxinit.trees.measures import differing, moments, z_scores
 from jaxinit.trees.parts import Part
 from jaxinit.trees.patterns import Pattern, Rules
-from jaxinit.trees.tree import Leaf, planned
+from jaxinit.trees.tree import Leaf, plan_of
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,14 @@ def check_tree(
         problems: list[str] = []
         seen: dict[Any, list[Leaf]] = {}
         plan = _drawable(tree, rules, keep, layers)
-        fixed = _fixed(plan)
-        rows = [_measured(leaf, fixed, problems, seen) for leaf in plan]
+        fixed = _constants(plan)
+        rows = [_measure(leaf, fixed, problems, seen) for leaf in plan]
         return Table(tuple(rows), tuple(problems))
 
 
 def _drawable(tree: Any, rules: Any, keep: Any, layers: Any) -> list[Leaf]:
     """The leaves, each of which could be drawn."""
-    plan, _ = planned(tree, rules, keep, layers)
+    plan, _ = plan_of(tree, rules, keep, layers)
     kinds: dict[Any, Leaf] = {}
     for leaf in plan:
         init = leaf.init if isinstance(leaf.init, Initializer) else id(leaf.init)
@@ -204,7 +204,7 @@ def _constant(leaf: Leaf) -> Any:
     return np.broadcast_to(wide.astype(dtype), leaf.param.shape)
 
 
-def _fixed(plan: Sequence[Leaf]) -> dict[str, Any]:
+def _constants(plan: Sequence[Leaf]) -> dict[str, Any]:
     """The arrays that do not depend on the key, by path and placed as the leaves."""
     known = {leaf.param.path: _constant(leaf) for leaf in plan if _is_fixed(leaf)}
     leaves = [leaf for leaf in plan if known.get(leaf.param.path, leaf) is None]
@@ -217,7 +217,7 @@ def _fixed(plan: Sequence[Leaf]) -> dict[str, Any]:
     return known | dict(zip([leaf.param.path for leaf in leaves], arrays, strict=True))
 
 
-def _measured(
+def _measure(
     leaf: Leaf,
     fixed: Mapping[str, Any],
     problems: list[str],

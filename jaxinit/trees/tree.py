@@ -85,10 +85,10 @@ def init_tree(
     """
     with check.speaker("init_tree"):
         key = check.key(key)
-        plan, structure = planned(tree, rules, keep, layers)
+        plan, structure = plan_of(tree, rules, keep, layers)
         drawn = [leaf for leaf in plan if leaf.init is not None]
         draw = jit_init(
-            lambda k: _drawn(k, drawn),
+            lambda k: _draw(k, drawn),
             out_shardings=[leaf.param.sharding for leaf in drawn],
         )
         arrays = iter(draw(key) if drawn else ())
@@ -96,7 +96,7 @@ def init_tree(
     return jax.tree.unflatten(structure, leaves)
 
 
-def _drawn(key: Any, leaves: Sequence["Leaf"]) -> list[jax.Array]:
+def _draw(key: Any, leaves: Sequence["Leaf"]) -> list[jax.Array]:
     """The arrays of leaves; what several are parts of is drawn once."""
     wholes: dict[Any, Any] = {}
     arrays = []
@@ -221,7 +221,7 @@ def _sharding(value: Any) -> Any:
 # --- the plan -------------------------------------------------------------------------
 
 
-def planned(
+def plan_of(
     tree: Any, rules: Any, keep: Any, layers: Mapping[str, Parameter] | None = None
 ) -> tuple[list[Leaf], Any]:
     """The leaves with their initializers, and the tree's structure."""

@@ -18,7 +18,7 @@ from flax import nnx
 
 import jaxinit
 from jaxinit.core import Law
-from jaxinit.trees import planned
+from jaxinit.trees import plan_of
 from tests.helpers import SIGMAS
 
 FOLDER = Path(__file__).parents[1] / "data" / "recipes"
@@ -93,7 +93,7 @@ def compared(case: Case, tree: Any, layers: Any) -> list[Found]:
     """Each parameter of a case with what the reference drew."""
     rules = case.rules() if case.rules else getattr(jaxinit.rules, case.recipe)()
     rows = recorded(case.library)[1][case.reference]
-    plan, _ = planned(tree, rules, (), layers)
+    plan, _ = plan_of(tree, rules, (), layers)
     found = []
     for leaf in plan:
         path = leaf.param.path.removeprefix("params/").removeprefix("batch_stats/")

@@ -15,7 +15,7 @@ import pytest
 
 import jaxinit
 from jaxinit import signal
-from jaxinit.prediction.entry import Entry, Source, collapsed, gaussian, nodes
+from jaxinit.prediction.entry import Entry, Source, collapse, gaussian, nodes
 from tests.helpers import SIGMAS
 
 QUICK = True  # see conftest.py
@@ -77,7 +77,7 @@ def test_a_collapse_keeps_the_law():
     made = Entry(
         (*a.sources, *b.sources), np.multiply.outer(a.values, b.values), (), ()
     )
-    alone = collapsed(made)
+    alone = collapse(made)
     assert len(alone.sources) == 1
     for name in ("mean", "power"):
         assert getattr(alone, name) == pytest.approx(getattr(made, name), abs=1e-3)

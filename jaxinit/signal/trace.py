@@ -20,11 +20,11 @@ from jaxinit.network import (
 )
 from jaxinit.signal.taps import CALLS, Own, Plan, Tap, run
 
-__all__ = ["Seen", "Traced"]
+__all__ = ["Observation", "Traced"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What a tap saw; `at` are the steps of the loops over layers."""
 
     tap: Tap
@@ -116,20 +116,20 @@ class Traced:
 
     def labels(self) -> Iterator[tuple[int, Tap, str, tuple[int, ...], int]]:
         """The rows, in order of execution: the tap, its label and shape, its steps."""
-        for n, at in _unrolled(self.taps, range(len(self.taps)), ()):
+        for n, at in _unroll(self.taps, range(len(self.taps)), ()):
             tap = self.taps[n]
             label, times = _label(tap, at)
             yield n, tap, label, (*times, *tap.shape), math.prod(times)
 
-    def seen(self, records: Any, backs: Any) -> Iterator[Seen]:
+    def observations(self, records: Any, backs: Any) -> Iterator[Observation]:
         """What each tap saw, in order of execution, loops over layers unrolled."""
-        for n, at in _unrolled(self.taps, range(len(self.taps)), ()):
+        for n, at in _unroll(self.taps, range(len(self.taps)), ()):
             tap = self.taps[n]
             record = {k: _step(x, at) for k, x in records[n].items()}
             layers = tuple(i for i in at if i is not None)
             back = {k: np.asarray(x)[layers] for k, x in backs[n].items()}
             label, times = _label(tap, at)
-            yield Seen(tap, label, at, (*times, *tap.shape), record, back)
+            yield Observation(tap, label, at, (*times, *tap.shape), record, back)
 
     # --- taps -----------------------------------------------------------------------
 
@@ -156,13 +156,13 @@ class Traced:
             for u in self.reader.uses
             if u.to is node and u.role == "bias" and _is_beside(u.view, view)
         ]
-        own = tuple(self._own(each) for each in (use, *biases))
+        own = tuple(self._parameter(each) for each in (use, *biases))
         path = self.given.paths[own[0].leaf]
         hand = [str(i) for i in own[0].at if i is not None]
         path = f"{path}[{','.join(hand)}]" if hand else path
         yield Tap(k, path, node.place, slices, units, shape, use.loops, own)
 
-    def _own(self, use: Any) -> Own:
+    def _parameter(self, use: Any) -> Own:
         """A parameter of a use, and which slice of it."""
         leaf = self.numbers[use.parameter]
         shape = self.leaves[leaf].shape
@@ -218,7 +218,7 @@ def _label(tap: Tap, at: Sequence[int | None]) -> tuple[str, list[int]]:
     return (f"{tap.path}[{','.join(index)}]" if index else tap.path), times
 
 
-def _unrolled(
+def _unroll(
     taps: Sequence[Tap], numbers: Sequence[int], at: tuple[int | None, ...]
 ) -> Iterator[tuple[int, tuple[int | None, ...]]]:
     """The taps in order of execution, with the steps of the loops around them."""
@@ -237,7 +237,7 @@ def _unrolled(
             group.append(numbers[k])
             k += 1
         for step in range(loop.length) if loop.stacked else (None,):
-            yield from _unrolled(taps, group, (*at, step))
+            yield from _unroll(taps, group, (*at, step))
 
 
 def _step(x: Any, at: Sequence[int | None]) -> Any:

@@ -3,6 +3,7 @@
 
 from jaxinit.prediction.entry import Entry, number
 from jaxinit.prediction.interpret import Interpreter
+from jaxinit.prediction.layouts import signal
 from jaxinit.prediction.values import Drawn, Given, Mixture
 
-__all__ = ["Drawn", "Entry", "Given", "Interpreter", "Mixture", "number"]
+__all__ = ["Drawn", "Entry", "Given", "Interpreter", "Mixture", "number", "signal"]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums of many entries: contractions with kernels, look-ups, averages, attention."""
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +12,7 @@ import numpy as np
 
 from jaxinit.prediction.entry import (
     EXAMPLE,
-    KEY,
     POSITION,
-    QUERY,
     UNIT,
     Entry,
     Source,
@@ -23,17 +20,14 @@ from jaxinit.prediction.entry import (
     nodes,
     number,
 )
-from jaxinit.prediction.values import Attention, Drawn, Given, Lost, Mixture, Sum
+from jaxinit.prediction.values import Drawn, Given, Mixture
 
 __all__ = [
-    "attention",
-    "average",
     "contraction",
     "convolution",
     "lookup",
     "moments",
     "pool",
-    "scores",
 ]
 
 Moments = tuple[float, float, float, str]  # power, at two positions, in two examples
@@ -158,12 +152,13 @@ def _taps(eqn: Any, shape: Any, kernel: Any, profile: Any) -> np.ndarray:
 
 def lookup(w: Drawn, index: Any, shape: Any, batch: int) -> Entry:
     """Rows of a table: equal where the indices are."""
-    ids = np.asarray(index.array)
-    kinds = free_kinds(
-        Given(ids.reshape(shape[: len(shape) - 1])), range(len(shape) - 1), batch
+    ids = np.asarray(index.array).reshape(shape[:-1])
+    kinds = free_kinds(Given(ids), range(ids.ndim), batch)
+    axis = next(
+        (i for i, run in enumerate(kinds) if run and run[0][0] == EXAMPLE), None
     )
-    rows = ids.reshape(ids.shape[0] if ids.ndim else 1, -1)
-    near, far = _equal(rows)
+    rows = ids[None] if axis is None else np.moveaxis(ids, axis, 0)
+    near, far = _equal(rows.reshape(len(rows), -1))
     units = ((UNIT, shape[-1]),)
     return gaussian(w.std**2, w.std**2 * near, w.std**2 * far, shape, [*kinds, units])
 
@@ -192,91 +187,9 @@ def pool(x: Entry, axes: Sequence[int], shape: Any, kinds: Any) -> Entry:
     z = nodes()[0]
     if spread <= 1e-12 * max(power, 1e-300):
         return number(n * m, shape).reshape(shape, kinds)
-    near = (x.position - m**2) / spread if p == 1 and b == 1 else 1.0
+    between = x.example + (x.position - x.example) / b  # what other positions share
+    left = any(POSITION in dict(run) for run in kinds)
+    near = (between - m**2) / spread if left else 1.0
     source = Source(min(near, 1.0), min((x.example - m**2) / spread, 1.0))
     values = n * (m + math.sqrt(spread) * z)
     return Entry((source,), values, tuple(shape), tuple(kinds), x.assumed)
-
-
-def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
-    """Products of queries and keys, over units: Gaussian, with an axis of keys."""
-    (contract, batched) = eqn.params["dimension_numbers"]
-    n = math.prod(a.shape[i] for i in contract[0])
-    if not any(a.size(i, UNIT) > 1 for i in contract[0]) or set(a.sources) & set(
-        b.sources
-    ):
-        raise Lost("a product of data with itself")
-    power = n * a.power * b.power + (n * a.mean * b.mean) ** 2
-    z = nodes()[0]
-    keys = b.position / b.power if b.power else 0.0
-    source = Source(a.position / a.power if a.power else 0.0, 0.0, keys)
-    shape = eqn.outvars[0].aval.shape
-    batch = [a.kinds[i] for i in batched[0]]
-    rows, cols = (
-        [
-            tuple((kind if k == POSITION else k, m) for k, m in x.kinds[i])
-            for i in range(len(x.shape))
-            if i not in (*contract[side], *batched[side])
-        ]
-        for side, (x, kind) in enumerate(((a, QUERY), (b, KEY)))
-    )
-    values = math.sqrt(power) * z
-    return Entry(
-        (source,), values, tuple(shape), (*batch, *rows, *cols), a.assumed or b.assumed
-    )
-
-
-def attention(weights: Any, total: Sum) -> Attention:
-    """exp(s) over its sum: what a softmax over keys gives to the average of values."""
-    entry, mask = weights.entry, weights.mask
-    if len(entry.sources) != 1 or (entry.values <= 0).any():
-        raise Lost("a softmax of a function of its own")
-    z = nodes()[0]
-    logs = np.log(entry.values)
-    slope = (logs[-1] - logs[0]) / (z[-1] - z[0])
-    source = entry.sources[0]
-    alike = source.key if total.kind == KEY else source.position
-    variance = slope**2 * (1 - alike)
-    length = entry.shape[-1]
-    counts = (
-        np.full(1, length) if mask is None else mask.reshape(-1, mask.shape[-1]).sum(-1)
-    )
-    power, shared = _softmax(round(variance, 12), tuple(np.unique(counts).tolist()))
-    _, weight = np.unique(counts, return_counts=True)
-    weight = weight / weight.sum()
-    return Attention(
-        float(weight @ power), float(weight @ shared), total.of.entry.shape
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """E Σ a² and Σ (E a)² of a softmax over so many logits of such a variance."""
-    most = int(max(counts))
-    draws = max(64, min(4096, 2**22 // max(most, 1)))
-    logits = math.sqrt(variance) * np.random.default_rng(0).standard_normal(
-        (draws, most)
-    )
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    ends = np.array([max(int(c), 1) for c in counts]) - 1
-    power = np.cumsum(e**2, 1)[:, ends] / np.cumsum(e, 1)[:, ends] ** 2
-    return power.mean(0), 1 / (ends + 1)
-
-
-def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
-    """An average of values: their shared part stays, the rest shrinks."""
-    (contract, batched) = eqn.params["dimension_numbers"]
-    mine, ours = contract[1 - side], batched[1 - side]
-    power, near, far, note = moments(v, mine)
-    rest = power - near
-    shape = eqn.outvars[0].aval.shape
-    kinds = [v.kinds[i] for i in ours]
-    free = [v.kinds[i] for i in range(len(v.shape)) if i not in (*mine, *ours)]
-    queries = [
-        ((POSITION, n),) if n > 1 else ()
-        for n in shape[len(kinds) : len(shape) - len(free)]
-    ]
-    laid = [*kinds, *queries, *free] if side == 0 else [*kinds, *free, *queries]
-    return gaussian(
-        near + rest * a.power, near + rest * a.shared, far, shape, laid, note
-    )

@@ -20,6 +20,7 @@ from numpy.polynomial import hermite_e, legendre
 __all__ = [
     "EXAMPLE",
     "KEY",
+    "MOST",
     "POSITION",
     "QUERY",
     "UNIT",
@@ -34,6 +35,7 @@ __all__ = [
 EXAMPLE, POSITION, UNIT, KEY, QUERY = range(5)  # what the axes of an array are
 PANELS = (-9.0, -6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.5, 4.0, 6.0, 9.0)
 EACH = 10  # Gauss-Legendre nodes in a panel: kinks at 0 are where panels meet
+MOST = 3  # sources that one function is integrated over
 ORDER = 40  # of the Hermite series
 
 
@@ -87,6 +89,7 @@ class Entry:
         assumed: what the law rests on beside the weights, in words.
         profile: E x² at each place of an image over its mean, which is smaller at a
             border; None where it is even.
+        loose: the variance of a sum over examples that was taken for its mean.
     """
 
     sources: tuple[Source, ...]
@@ -95,6 +98,7 @@ class Entry:
     kinds: tuple[tuple[tuple[int, int], ...], ...]
     assumed: str = ""
     profile: np.ndarray | None = None
+    loose: float = 0.0
 
     def _mean(self, values: np.ndarray) -> float:
         for _ in self.sources:
@@ -209,7 +213,7 @@ def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:
 
 
 def together(
-    entries: Sequence[Entry], most: int = 3
+    entries: Sequence[Entry], most: int = MOST
 ) -> tuple[tuple[Source, ...], list[np.ndarray]]:
     """Their sources, and their functions on one product of nodes.
 

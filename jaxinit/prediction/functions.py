@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxinit.prediction.entry import POSITION, Entry, gaussian, number
 from jaxinit.prediction.layouts import kinds_of_shape
-from jaxinit.prediction.values import Given, Logits, Lost, Mixture
+from jaxinit.prediction.values import Given, Logits, Lost, Mixture, Steps
 
 __all__ = [
     "as_entry",
@@ -20,6 +20,7 @@ __all__ = [
     "compute",
     "join",
     "merge_sum",
+    "mix",
     "number_of",
     "numbers",
     "select",
@@ -135,6 +136,9 @@ def select(operands: Sequence[Any], shape: Any) -> Any:
         keep = mask if far[0] == 0 else ~mask
         entry = cases[1 - far[0]]
         return Logits(entry, np.broadcast_to(keep, shape))
+    logits = [x for x in cases if isinstance(x, Logits)]
+    if len(cases) == 2 and logits and 0.0 in map(number_of, cases):
+        return logits[0]  # what comes back to masked logits, which is 0 where they are
     entries = [as_entry("select_n", x, shape) for x in cases]
     silent = [k for k, e in enumerate(entries) if not e.sources and not e.values.any()]
     if len(cases) == 2 and len(silent) == 1:  # a share of the entries is put out
@@ -171,10 +175,25 @@ def join(operands: Sequence[Any], axis: int, shape: Any) -> Any:
     return first if alike else Mixture(tuple(parts), tuple(shape))
 
 
+def mix(parts: Sequence[tuple[float, Any]], shape: Any) -> Mixture:
+    """Laws with their shares; those of a mixture count one by one."""
+    flat: list[tuple[float, Entry]] = []
+    for share, x in parts:
+        if isinstance(x, Mixture):
+            flat += [(share * s, e) for s, e in x.parts]
+        elif isinstance(x, Entry):
+            flat.append((share, x))
+        else:
+            raise Lost("a mixture of what is no signal")
+    return Mixture(tuple(flat), tuple(shape))
+
+
 def step_of(x: Any, i: int) -> Any:
     """A slice of what a loop goes over."""
     if isinstance(x, Given):
         return Given(x.array[i])
+    if isinstance(x, Steps):
+        return x.values[i]
     if isinstance(x, Entry):
         return x.reshape(x.shape[1:], x.kinds[1:])
     if isinstance(x, Mixture) and len(x.parts) == x.shape[0]:
@@ -196,4 +215,4 @@ def stack(steps: Sequence[Any], shape: Any) -> Any:
         first = ((POSITION, shape[0]),) if shape[0] > 1 else ()
         laid = [x.reshape(shape, (first, *x.kinds)) for x in steps]
         return Mixture(tuple((1 / len(laid), x) for x in laid), tuple(shape))
-    raise Lost("what a loop leaves behind")
+    return Steps(tuple(steps), tuple(shape))

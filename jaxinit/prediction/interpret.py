@@ -11,31 +11,31 @@ import numpy as np
 
 from jaxinit import compat as jex
 from jaxinit.network import CALLS, body_of, moves, nodes, scan_counts
-from jaxinit.prediction import contractions as sums
-from jaxinit.prediction import functions, statistics
+from jaxinit.prediction import functions, softmax, statistics
 from jaxinit.prediction.entry import (
-    EXAMPLE,
-    POSITION,
-    UNIT,
+    MOST,
     Entry,
     Source,
-    gaussian,
     number,
     together,
 )
 from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.kernels import meet
-from jaxinit.prediction.layouts import cut_kinds, kinds_of, move, move_or_guess
+from jaxinit.prediction.layouts import cut_kinds, kinds_of, signal
+from jaxinit.prediction.pieces import cut, move, turn
 from jaxinit.prediction.values import Attention, Drawn, Given, Logits, Lost, Mixture
 
 __all__ = ["Interpreter"]
 
 
 class Interpreter:
-    """Runs a trace; `seen` takes each output by its place, and gives what goes on."""
+    """Runs a trace; `visit` takes each output, and gives what goes on.
+
+    It is told the place of the output, or the name that it was marked with.
+    """
 
     def __init__(
-        self, batch: int, visit: Callable[[tuple[int, ...], Any], Any]
+        self, batch: int, visit: Callable[[tuple[int, ...] | str, Any], Any]
     ) -> None:
         self.batch, self.visit = batch, visit
         self.pieces: dict[Any, Source] = {}
@@ -73,11 +73,7 @@ class Interpreter:
             return Given(jnp.broadcast_to(jax.random.key(0), shape))
         if not jnp.issubdtype(aval.dtype, jnp.floating):
             return Given(np.zeros(shape, aval.dtype))
-        kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
-        if shape:
-            kinds[0] = ((EXAMPLE, shape[0]),) if shape[0] > 1 else ()
-            kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
-        return gaussian(1.0, 0.0, 0.0, shape, kinds, f"taken as 1 after {why}")
+        return signal(shape, f"taken as 1 after {why}")
 
     def _run(self, eqn: Any, operands: list[Any], place: tuple[int, ...]) -> list[Any]:
         name, params = eqn.primitive.name, eqn.params
@@ -85,13 +81,21 @@ class Interpreter:
             return self._scan(eqn, operands, place)
         if name in CALLS and body_of(eqn)[0] is not None:
             return self.run(*body_of(eqn), operands, place)
+        if name == "name":
+            return [self.visit(params["name"], operands[0])]
         if all(isinstance(x, Given) for x in operands):
             return functions.compute(eqn, operands)
         (out, *more) = eqn.outvars
         shape = out.aval.shape
         if name == "split":
             return [
-                self._cut(operands[0], params["axis"], low, low + n, v.aval.shape)
+                cut(
+                    operands[0],
+                    params["axis"],
+                    (low, low + n),
+                    v.aval.shape,
+                    self.pieces,
+                )
                 for n, low, v in zip(
                     params["sizes"],
                     np.cumsum([0, *params["sizes"][:-1]]).tolist(),
@@ -105,7 +109,7 @@ class Interpreter:
         if drawn:
             return [meet(self.batch, self._elementwise, eqn, operands, drawn, shape)]
         if name in moves.MOVES:
-            return [self._move(eqn, operands, shape)]
+            return [move(eqn, operands, shape, self.pieces)]
         if name in nodes.ELEMENTWISE:
             return [self._elementwise(eqn, operands, shape)]
         if name in nodes.REDUCTIONS:
@@ -125,38 +129,6 @@ class Interpreter:
 
     # --- entries ----------------------------------------------------------------------
 
-    def _move(self, eqn: Any, operands: list[Any], shape: Any) -> Any:
-        x = operands[0]
-        if isinstance(x, Logits):
-            return Logits(move(eqn, x.entry, shape), x.mask)
-        if isinstance(x, Entry):
-            if eqn.primitive.name == "slice":
-                low = eqn.params["start_indices"]
-                high = eqn.params["limit_indices"]
-                for axis, (a, b) in enumerate(zip(low, high, strict=True)):
-                    x = self._cut(
-                        x, axis, a, b, (*x.shape[:axis], b - a, *x.shape[axis + 1 :])
-                    )
-                return x.reshape(shape, cut_kinds(x.kinds, shape))
-            return move(eqn, x, shape)
-        if isinstance(x, Mixture):
-            parts = tuple((share, move_or_guess(eqn, e, shape)) for share, e in x.parts)
-            return Mixture(parts, tuple(shape))
-        return replace(x, shape=tuple(shape))
-
-    def _cut(self, x: Any, axis: int, low: int, high: int, shape: Any) -> Any:
-        """A piece; other units of one law are independent of each other."""
-        if not isinstance(x, Entry):
-            raise Lost("a piece of what is no signal")
-        kinds = cut_kinds(x.kinds, shape)
-        units = x.size(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
-        if not units:
-            return x.reshape(shape, kinds)
-        fresh = tuple(
-            self.pieces.setdefault((s, axis, low, high), replace(s)) for s in x.sources
-        )
-        return replace(x, sources=fresh).reshape(shape, kinds)
-
     def _elementwise(self, eqn: Any, operands: list[Any], shape: Any) -> Any:
         name = eqn.primitive.name
         special = statistics.statistic(name, operands, shape)
@@ -168,10 +140,10 @@ class Interpreter:
                     (share, [*operands[:k], e, *operands[k + 1 :]])
                     for share, e in x.parts
                 ]
-                laws = tuple(
-                    (s, self._elementwise(eqn, each, shape)) for s, each in parts
+                return functions.mix(
+                    [(s, self._elementwise(eqn, each, shape)) for s, each in parts],
+                    shape,
                 )
-                return Mixture(laws, tuple(shape))
         if name == "select_n" and isinstance(operands[0], Given):
             return functions.select(operands, shape)
         if any(isinstance(x, Given) and x.number is None for x in operands) and all(
@@ -191,7 +163,11 @@ class Interpreter:
         entries = [functions.as_entry(name, x, shape) for x in plain]
         main = max(entries, key=lambda e: (bool(e.sources), sum(map(len, e.kinds))))
         kinds = kinds_of(main, shape)
-        entries = [self._turn(e, kinds, shape) for e in entries]
+        entries = [turn(e, kinds, shape, self.pieces) for e in entries]
+        if name == "select_n" and len(entries) == 3 and _are_many(entries):
+            which, *cases = (e.reshape(shape, kinds) for e in entries)
+            shares = (1 - which.mean, which.mean)
+            return functions.mix(list(zip(shares, cases, strict=True)), shape)
         sources, values = together(entries)
         found = functions.bind(eqn, values)
         note = next((e.assumed for e in entries if e.assumed), "")
@@ -201,20 +177,6 @@ class Interpreter:
         made = Entry(sources, whole, tuple(shape), kinds, note, profile)
         made = functions.merge_sum(made, name)
         return Logits(made, mask) if masked else made
-
-    def _turn(self, x: Entry, kinds: Any, shape: Any) -> Entry:
-        """A law whose units are positions of another's: independent there."""
-        turned = any(
-            a and b and a[0][0] == UNIT and b[0][0] == POSITION
-            for a, b in zip(kinds_of(x, shape), kinds, strict=True)
-        )
-        if not turned or not x.sources:
-            return x
-        fresh = tuple(
-            self.pieces.setdefault((s, "turned"), replace(s, position=0.0))
-            for s in x.sources
-        )
-        return replace(x, sources=fresh)
 
     # --- loops ------------------------------------------------------------------------
 
@@ -231,10 +193,18 @@ class Interpreter:
             if not any(isinstance(x, Drawn) for x in slices):
                 carry = [_rests_on_steps(x) for x in carry]
             stacked.append(outs[carried:])
+        stacked = stacked[::-1] if eqn.params["reverse"] else stacked
         made = []
         for k, v in enumerate(eqn.outvars[carried:]):
             made.append(functions.stack([each[k] for each in stacked], v.aval.shape))
         return [*carry, *made]
+
+
+def _are_many(entries: Sequence[Entry]) -> bool:
+    """Whether a choice and its cases have too many sources, and none together."""
+    which, *cases = (set(e.sources) for e in entries)
+    either = set().union(*cases)
+    return not which & either and len(which | either) > MOST
 
 
 STEPS = "steps of a loop in time taken as independent"
@@ -250,9 +220,11 @@ def _product(eqn: Any, operands: Sequence[Any], batch: int) -> Any:
     a, b = operands
     for side, (x, y) in enumerate(((a, b), (b, a))):
         if isinstance(x, Attention) and isinstance(y, Entry):
-            return sums.average(eqn, x, y, side)
+            return softmax.average(eqn, x, y, side)
+        if isinstance(x, Logits) and isinstance(y, Entry):
+            return softmax.product(eqn, x.entry, y, side)
     if any(number_of(x) == 0 for x in operands):
         return number(0.0, eqn.outvars[0].aval.shape)
     if isinstance(a, Entry) and isinstance(b, Entry):
-        return sums.scores(eqn, a, b)
+        return softmax.scores(eqn, a, b)
     raise Lost("a product of data with data")

@@ -5,10 +5,17 @@ import math
 from typing import Any
 
 from jaxinit.network import moves, views
-from jaxinit.prediction.entry import POSITION, UNIT, Entry
+from jaxinit.prediction.entry import EXAMPLE, POSITION, UNIT, Entry, gaussian
 from jaxinit.prediction.values import Lost
 
-__all__ = ["cut_kinds", "kinds_of", "kinds_of_shape", "move", "move_or_guess"]
+__all__ = [
+    "cut_kinds",
+    "kinds_of",
+    "kinds_of_shape",
+    "rearrange",
+    "rearrange_or_guess",
+    "signal",
+]
 
 
 def kinds_of_shape(shape: Any) -> list[Any]:
@@ -16,6 +23,15 @@ def kinds_of_shape(shape: Any) -> list[Any]:
     if shape:
         kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
     return kinds
+
+
+def signal(shape: Any, note: str = "") -> Entry:
+    """A Gaussian of unit size whose entries are all independent."""
+    kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
+    if shape:
+        kinds[0] = ((EXAMPLE, shape[0]),) if shape[0] > 1 else ()
+        kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
+    return gaussian(1.0, 0.0, 0.0, shape, kinds, note)
 
 
 def kinds_of(x: Any, shape: Any) -> tuple[Any, ...]:
@@ -35,7 +51,8 @@ def cut_kinds(kinds: Any, shape: Any) -> tuple[Any, ...]:
     return tuple(made)
 
 
-def move(eqn: Any, x: Entry, shape: Any) -> Entry:
+def rearrange(eqn: Any, x: Entry, shape: Any) -> Entry:
+    """The same law with its axes moved."""
     runs = tuple(
         tuple(views.Range(kind, n) for kind, n in run) or views.repeat(size)
         for run, size in zip(x.kinds, x.shape, strict=True)
@@ -55,8 +72,8 @@ def move(eqn: Any, x: Entry, shape: Any) -> Entry:
     return x.reshape(shape, kinds)
 
 
-def move_or_guess(eqn: Any, x: Entry, shape: Any) -> Entry:
+def rearrange_or_guess(eqn: Any, x: Entry, shape: Any) -> Entry:
     try:
-        return move(eqn, x, shape)
+        return rearrange(eqn, x, shape)
     except (ValueError, IndexError):
         return x.reshape(shape, kinds_of_shape(shape))

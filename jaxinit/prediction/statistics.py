@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxinit.prediction import contractions as sums
+from jaxinit.prediction import softmax
 from jaxinit.prediction.entry import (
     EXAMPLE,
     KEY,
@@ -24,6 +25,7 @@ from jaxinit.prediction.layouts import cut_kinds
 from jaxinit.prediction.values import (
     Attention,
     Average,
+    Cotangent,
     Logits,
     Lost,
     Mixture,
@@ -46,14 +48,17 @@ def statistic(name: str, operands: Sequence[Any], shape: Any) -> Any:
         others = [x for x in operands if not isinstance(x, Shift)]
         if name == "sub" and isinstance(operands[1], Shift):
             return others[0]
+        if name in ("add", "add_any") and Cotangent in kinds:
+            return replace(others[0], centred=True)
         return Shift(tuple(shape))
     if any(k is Sum for k in kinds):
-        if name == "div" and isinstance(operands[1], Sum):
-            top = operands[0]
-            return sums.attention(
-                top if isinstance(top, Logits) else Logits(top, None), operands[1]
-            )
-        raise Lost("a sum of exponentials")
+        return _of_sum(name, operands, shape)
+    if any(k is Cotangent for k in kinds):
+        g, other = sorted(operands, key=lambda x: not isinstance(x, Cotangent))
+        if name == "mul" and g.centred:
+            mine = other if isinstance(other, Logits) else Logits(other, None)
+            return softmax.slopes(g, mine)
+        raise Lost("a gradient behind a softmax")
     if any(k is Average for k in kinds):
         return _of_averages(name, operands, shape)
     if any(k is Attention for k in kinds):
@@ -62,6 +67,19 @@ def statistic(name: str, operands: Sequence[Any], shape: Any) -> Any:
             return next(x for x in operands if isinstance(x, Attention))
         raise Lost("a function of attention")
     return None
+
+
+def _of_sum(name: str, operands: Sequence[Any], shape: Any) -> Any:
+    """A softmax, or in its reverse pass what comes back to one."""
+    if name == "integer_pow":
+        return Shift(tuple(shape))  # of Σ a g: slopes have it
+    if name == "div" and isinstance(operands[1], Sum):
+        top, total = operands
+        logits = top if isinstance(top, Logits) else Logits(top, None)
+        if any(s in total.of.entry.sources for s in logits.entry.sources):
+            return softmax.attention(logits, total)
+        return Cotangent(logits.entry, total)
+    raise Lost("a sum of exponentials")
 
 
 def _of_averages(name: str, operands: Sequence[Any], shape: Any) -> Any:
@@ -112,7 +130,9 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
             return reduce(eqn, x.parts[0][1], shape)
         count = math.prod(x.shape[i] for i in axes)
         return number(count * sum(s * e.mean for s, e in x.parts), shape)
-    if isinstance(x, Average | Shift | Attention | Sum):
+    if isinstance(x, Shift):
+        return Shift(tuple(shape))
+    if isinstance(x, Average | Attention | Cotangent | Sum):
         raise Lost("a sum of statistics")
     entry = x.entry if isinstance(x, Logits) else x
     keys = next((k for k in (KEY, QUERY) for i in axes if entry.size(i, k) > 1), None)
@@ -126,14 +146,18 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
     kept = tuple(run for i, run in enumerate(entry.kinds) if i not in axes)
     count = math.prod(entry.shape[i] for i in axes)
     units = math.prod(entry.size(i, UNIT) for i in axes)
-    if units >= ENOUGH or not entry.sources or count == 1:
+    if count == 1:
+        return entry.reshape(shape, kept)
+    if units >= ENOUGH or not entry.sources:
         return number(count * entry.mean, shape).reshape(shape, kept)
     if units > 1:
         raise Lost(f"a sum over {units} units, too few for their mean")
     examples = math.prod(entry.size(i, EXAMPLE) for i in axes)
     if examples > 1:
         if abs(entry.example - entry.mean**2) <= 1e-9 * max(entry.power, 1e-300):
-            return number(count * entry.mean, shape).reshape(shape, kept)
+            rest = sums.pool(entry, axes, shape, kept)
+            made = number(count * entry.mean, shape).reshape(shape, kept)
+            return replace(made, loose=rest.power - rest.mean**2)
         return Average(replace(entry, values=entry.values * count), count, tuple(shape))
     return sums.pool(entry, axes, shape, kept)
 

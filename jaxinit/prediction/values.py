@@ -11,12 +11,14 @@ from jaxinit.prediction.entry import Entry
 __all__ = [
     "Attention",
     "Average",
+    "Cotangent",
     "Drawn",
     "Given",
     "Logits",
     "Lost",
     "Mixture",
     "Shift",
+    "Steps",
     "Sum",
 ]
 
@@ -62,6 +64,14 @@ class Mixture:
 
 
 @dataclass(frozen=True, eq=False)
+class Steps:
+    """What a loop leaves behind of each of its steps, where they are not all alike."""
+
+    values: tuple[Any, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Average:
     """A sum over examples of such a law, or its square."""
 
@@ -73,7 +83,7 @@ class Average:
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """The greatest logit, which a softmax does not depend on."""
+    """The greatest logit, which a softmax does not depend on; or Σ a g, coming back."""
 
     shape: tuple[int, ...]
 
@@ -88,12 +98,41 @@ class Sum:
 
 
 @dataclass(frozen=True, eq=False)
+class Cotangent:
+    """What comes back to a softmax, over its sum; centred or not yet."""
+
+    entry: Entry
+    total: Sum
+    centred: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.entry.shape
+
+
+@dataclass(frozen=True, eq=False)
 class Attention:
-    """A softmax over keys: E Σ a², and E Σ a a' of two queries."""
+    """A softmax a over keys, and another, a', of another query.
+
+    Attributes:
+        power: E Σ a².
+        shared: E Σ a a'.
+        slopes: E Σ a² (1 - 2 a + Σ a²), with which gradients pass.
+        near: E Σ a a' (1 - a - a' + Σ a a'), the same of both.
+        law: of what it is the softmax of, for the axes.
+        kind: what its axis of keys is called there.
+    """
 
     power: float
     shared: float
-    shape: tuple[int, ...]
+    slopes: float
+    near: float
+    law: Entry
+    kind: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.law.shape
 
 
 @dataclass(frozen=True, eq=False)

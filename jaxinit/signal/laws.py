@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxinit.core import Initializer
 from jaxinit.core import checks as check
-from jaxinit.prediction import Drawn, Entry, Given, Interpreter, Mixture, number
+from jaxinit.prediction import Drawn, Entry, Given, Interpreter, Mixture, number, signal
 from jaxinit.signal.prediction import Predicted, Prediction
 from jaxinit.signal.trace import Traced
 from jaxinit.trees import Rules, plan_of
@@ -82,7 +82,7 @@ def predict(
             return value
 
         _run(traced, inputs, visit)
-        return Prediction(tuple(_rows(traced, found)))
+        return Prediction(tuple(_rows(traced, found, _backward(traced, inputs))))
 
 
 def corrections(
@@ -117,19 +117,41 @@ def corrections(
 def _run(
     traced: Traced, inputs: list[Any], visit: Callable[[list[int], Any], Any]
 ) -> None:
-    """Run the laws; `seen` takes the output of taps, and gives what goes on."""
+    """Run the laws; `visit` takes the output of taps, and gives what goes on."""
     places: dict[Any, list[int]] = {}
     for n, tap in enumerate(traced.taps):
         places.setdefault(tap.place, []).append(n)
-    given = traced.given
-    data = [i for i in range(len(given.arrays)) if i not in given.constants]
-    batch = next((given.arrays[i].shape[0] for i in data if given.arrays[i].ndim), 1)
 
     def at(place: Any, value: Any) -> Any:
         return visit(places[place], value) if place in places else value
 
-    run = Interpreter(batch, at)
+    run = Interpreter(_batch(traced), at)
     run.run(traced.trace.jaxpr, traced.trace.consts, inputs)
+
+
+def _batch(traced: Traced) -> int:
+    """How many examples the batch has."""
+    given = traced.given
+    data = [i for i in range(len(given.arrays)) if i not in given.constants]
+    return next((given.arrays[i].shape[0] for i in data if given.arrays[i].ndim), 1)
+
+
+def _backward(traced: Traced, inputs: list[Any]) -> dict[int, list[Any]]:
+    """What comes back to each tap of a unit signal that enters at the outputs."""
+    numbers = {tap.name: n for n, tap in enumerate(traced.taps)}
+    found: dict[int, list[Any]] = {}
+
+    def at(place: Any, value: Any) -> Any:
+        if place in numbers:
+            found.setdefault(numbers[place], []).append(value)
+        return value
+
+    batch = _batch(traced)
+    marks = [Given(tap.mark) for tap in traced.taps]
+    units = [signal(x.shape) for x in traced.outputs]
+    trace = traced.reverse()
+    Interpreter(batch, at).run(trace.jaxpr, trace.consts, [*inputs, *marks, *units])
+    return {n: each[::-1] for n, each in found.items()}  # loops run from their end
 
 
 def _times(x: Any, factor: float) -> Any:
@@ -139,27 +161,35 @@ def _times(x: Any, factor: float) -> Any:
     return replace(x, values=factor * x.values)
 
 
-def _rows(traced: Traced, found: dict[int, list[Any]]) -> list[Predicted]:
+def _rows(
+    traced: Traced, found: dict[int, list[Any]], back: dict[int, list[Any]]
+) -> list[Predicted]:
     calls: dict[str, int] = {}
     taken: dict[int, int] = {}
     rows = []
     for n, _tap, label, shape, steps in traced.labels():
         k = taken.get(n, 0)
         taken[n] = k + steps
-        values = found.get(n, [])[k : k + steps]
         calls[label] = calls.get(label, 0) + 1
-        power = [_power(each) for each in values]
-        notes = [_note(each) for each in values]
-        known = [p for p in power if p is not None]
-        rms = math.sqrt(sum(known) / len(known)) if known else math.nan
-        note = next((each for each in notes if each), "" if known else "not reached")
-        rows.append(Predicted(label, calls[label], shape, rms, note))
+        (rms, note), (grad, grad_note) = (
+            _size(each.get(n, [])[k : k + steps]) for each in (found, back)
+        )
+        rows.append(Predicted(label, calls[label], shape, rms, grad, note, grad_note))
     return rows
+
+
+def _size(values: list[Any]) -> tuple[float, str]:
+    """The rms over the steps of a loop, and what it rests on."""
+    known = [p for p in map(_power, values) if p is not None]
+    if not known:
+        return math.nan, "not reached"
+    note = next((each for each in map(_note, values) if each), "")
+    return math.sqrt(sum(known) / len(known)), note
 
 
 def _power(x: Any) -> float | None:
     if isinstance(x, Entry):
-        return x.power
+        return x.power + x.loose
     if isinstance(x, Mixture):
         return sum(share * e.power for share, e in x.parts)
     return None

@@ -19,12 +19,15 @@ class Predicted:
         path: the kernel's path, as `signal.report` has it.
         call: which use of it, from 1 on.
         shape: the shape of its output.
-        rms: the root mean square of its output.
-        note: what the number rests on beside the weights' laws; "" for nothing.
+        rms: the root mean square of its output y.
+        grad_rms: that of the gradient with respect to y, where a standard normal signal
+            enters at the model's output, as in a report without a loss.
+        note: what `rms` rests on beside the weights' laws; "" for nothing.
+        grad_note: the same of `grad_rms`.
 
     Example:
         >>> from jaxinit.signal import Predicted
-        >>> Predicted("up", 1, (8, 64), 1.0).note
+        >>> Predicted("up", 1, (8, 64), 1.0, 0.5).note
         ''
     """
 
@@ -32,7 +35,9 @@ class Predicted:
     call: int
     shape: tuple[int, ...]
     rms: float
+    grad_rms: float = math.nan
     note: str = ""
+    grad_note: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,8 +54,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         named = columns(Predicted, self.rows)
-        if not any(named["note"]):
-            del named["note"]
+        for name in ("note", "grad_note"):
+            if not any(named[name]):
+                del named[name]
         if set(named["call"]) == {1}:
             del named["call"]
         return "\n".join(align(named))

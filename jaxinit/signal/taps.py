@@ -5,6 +5,7 @@ A tap lies where a kernel's output, with its bias, is computed, wherever that is
 trace: it passes the signal on, records its sums, and has a probe, an input that adds
 nothing and whose gradient, by a rule of its own, is the sums of the signal that comes
 back. So one reverse pass measures every kernel, and holds no more than training does.
+A probe of one number marks what comes back by a name, for who reads the reverse trace.
 """
 
 import functools
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxinit import compat as jex
 from jaxinit.network import Loop, body_of, close, scan_counts
@@ -75,9 +77,22 @@ class Tap:
     def probe(self) -> dict[str, np.ndarray]:
         """Zeros, in whose place a reverse pass leaves what came back."""
         units = math.prod(self.shape[i] for i in self.units)
-        over = [loop.length for loop in self.loops if loop.stacked]
         sizes = {"power": 3, "alive": units}
-        return {name: np.zeros((*over, n), np.float32) for name, n in sizes.items()}
+        return {
+            name: np.zeros((*self.mark.shape, n), np.float32)
+            for name, n in sizes.items()
+        }
+
+    @property
+    def mark(self) -> np.ndarray:
+        """Zeros, for a reverse pass to mark what comes back by the tap's name."""
+        over = [loop.length for loop in self.loops if loop.stacked]
+        return np.zeros(over, np.float32)
+
+    @property
+    def name(self) -> str:
+        """What it is called in a reverse trace."""
+        return f"jaxinit tap {self.use}"
 
 
 @dataclass
@@ -183,6 +198,8 @@ def _scan(
 
 
 def _record(tap: Tap, y: jax.Array, probe: Any) -> tuple[jax.Array, Any]:
+    if not isinstance(probe, Mapping):
+        return _signpost(tap.name, y, probe), {}
     piece = tap.of(y)
     record = {"total": totals(piece), "power": powers(piece)}
     passed = _tap(tap.units, piece, probe)
@@ -208,3 +225,20 @@ def _tap_backward(units: tuple[int, ...], _: None, g: jax.Array) -> tuple[Any, A
 
 
 _tap.defvjp(_tap_forward, _tap_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _signpost(name: str, y: jax.Array, probe: Any) -> jax.Array:
+    return y
+
+
+def _signpost_forward(name: str, y: jax.Array, probe: Any) -> tuple[jax.Array, None]:
+    return y, None
+
+
+def _signpost_backward(name: str, _: None, g: jax.Array) -> tuple[Any, Any]:
+    g = checkpoint_name(g, name)
+    return g, g.sum(dtype=jnp.float32)
+
+
+_signpost.defvjp(_signpost_forward, _signpost_backward)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.core import checks as check
@@ -114,6 +115,31 @@ class Traced:
         outs, records = run(self.taps, trace, consts, args, plan, probes, 0)
         return jax.tree.unflatten(self.out, outs), records
 
+    def reverse(self) -> Any:
+        """The trace of a reverse pass, of leaves, arrays, marks and cotangents.
+
+        What comes back to each tap is marked by its name. The cotangents are those of
+        `outputs`.
+        """
+        marks = [tap.mark for tap in self.taps]
+
+        def run(leaves: Any, arrays: Any, marks: Any, cotangents: Any) -> Any:
+            def floats(marks: Any) -> list[Any]:
+                out, _ = self.run(leaves, arrays, dict(enumerate(marks)))
+                return [x for x in jax.tree.leaves(out) if _is_float(x)]
+
+            return jax.vjp(floats, marks)[1](cotangents)
+
+        args = (self.leaves, self.given.arrays, marks, self.outputs)
+        return jax.make_jaxpr(run)(*args)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The shapes of the floating-point outputs."""
+        outs = self.trace.out_avals
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in outs]
+        return [x for x in shapes if _is_float(x)]
+
     def labels(self) -> Iterator[tuple[int, Tap, str, tuple[int, ...], int]]:
         """The rows, in order of execution: the tap, its label and shape, its steps."""
         for n, at in _unroll(self.taps, range(len(self.taps)), ()):
@@ -186,6 +212,10 @@ class Traced:
                 return False
             jaxpr, _ = body_of(eqn)
         return True
+
+
+def _is_float(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.floating))
 
 
 def _with_bias(out: Any) -> Any:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of arrays that are moved, cut, spread and padded.
+
+Pieces of one law are laws of their own sources: units of one half are independent of
+those of the other. A piece that is taken twice is the same, which `Pieces` remembers.
+"""
+
+import math
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+from jaxinit.prediction.entry import POSITION, UNIT, Entry, Source, number
+from jaxinit.prediction.functions import number_of
+from jaxinit.prediction.layouts import (
+    cut_kinds,
+    kinds_of,
+    rearrange,
+    rearrange_or_guess,
+)
+from jaxinit.prediction.values import Attention, Logits, Lost, Mixture
+
+__all__ = ["Pieces", "cut", "move", "turn"]
+
+Pieces = dict[Hashable, Source]
+
+
+def move(eqn: Any, operands: list[Any], shape: Any, pieces: Pieces) -> Any:
+    """What a move makes of a law."""
+    x = operands[0]
+    if isinstance(x, Logits):
+        return Logits(rearrange(eqn, x.entry, shape), x.mask)
+    if isinstance(x, Attention):
+        return replace(x, law=rearrange(eqn, x.law, shape))
+    if isinstance(x, Entry):
+        if eqn.primitive.name == "slice":
+            low = eqn.params["start_indices"]
+            high = eqn.params["limit_indices"]
+            for axis, (a, b) in enumerate(zip(low, high, strict=True)):
+                x = cut(
+                    x,
+                    axis,
+                    (a, b),
+                    (*x.shape[:axis], b - a, *x.shape[axis + 1 :]),
+                    pieces,
+                )
+            return x.reshape(shape, cut_kinds(x.kinds, shape))
+        if eqn.primitive.name == "broadcast_in_dim":
+            return _spread(rearrange(eqn, x, shape), shape, pieces)
+        if eqn.primitive.name == "pad" and number_of(operands[1]) == 0:
+            return _pad(eqn, x, shape)
+        return rearrange(eqn, x, shape)
+    if isinstance(x, Mixture):
+        parts = tuple(
+            (share, rearrange_or_guess(eqn, e, shape)) for share, e in x.parts
+        )
+        return Mixture(parts, tuple(shape))
+    return replace(x, shape=tuple(shape))
+
+
+def _spread(x: Entry, shape: Any, pieces: Pieces) -> Entry:
+    """A law that is the same at all positions, where it had none."""
+    new = [i for i, n in enumerate(shape) if n > 1 and not x.kinds[i]]
+    if not new or not x.sources or any(POSITION in dict(run) for run in x.kinds):
+        return x
+    kinds = [
+        ((POSITION, shape[i]),) if i in new else x.kinds[i] for i in range(len(shape))
+    ]
+    sources = tuple(
+        pieces.setdefault((s, "spread"), replace(s, position=1.0)) for s in x.sources
+    )
+    return replace(x, sources=sources).reshape(shape, kinds)
+
+
+def _pad(eqn: Any, x: Entry, shape: Any) -> Any:
+    """With zeros; but for a border of an image, they have a share of their own."""
+    share = math.prod(x.shape) / math.prod(shape)
+    sides = zip(x.kinds, eqn.params["padding_config"], strict=True)
+    border = all(
+        not any(pads) or (UNIT not in dict(run) and pads[2] == 0) for run, pads in sides
+    )
+    whole = rearrange(eqn, x, shape)
+    if border and share > 0.5:
+        return whole
+    return Mixture(((share, whole), (1 - share, number(0.0, shape))), tuple(shape))
+
+
+def cut(x: Any, axis: int, ends: tuple[int, int], shape: Any, pieces: Pieces) -> Any:
+    """A piece; other units of one law are independent of each other."""
+    if not isinstance(x, Entry):
+        raise Lost("a piece of what is no signal")
+    kinds = cut_kinds(x.kinds, shape)
+    low, high = ends
+    units = x.size(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
+    if not units:
+        return x.reshape(shape, kinds)
+    fresh = tuple(
+        pieces.setdefault((s, axis, low, high), replace(s)) for s in x.sources
+    )
+    return replace(x, sources=fresh).reshape(shape, kinds)
+
+
+def turn(x: Entry, kinds: Any, shape: Any, pieces: Pieces) -> Entry:
+    """A law whose units are positions of another's: independent there."""
+    turned = any(
+        a and b and a[0][0] == UNIT and b[0][0] == POSITION
+        for a, b in zip(kinds_of(x, shape), kinds, strict=True)
+    )
+    if not turned or not x.sources:
+        return x
+    fresh = tuple(
+        pieces.setdefault((s, "turned"), replace(s, position=0.0)) for s in x.sources
+    )
+    return replace(x, sources=fresh)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `python -m jaxinit demo | list | recipes | gain | show`."""
+"""The command line: `python -m jaxinit` demo, list, recipes, gain, show, report."""
 
 import argparse
 import inspect
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxinit
 from jaxinit.cli.show import Refusal, in_words, show
 from jaxinit.core import SINGLE, available, find
 from jaxinit.core import checks as check
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DIRECTIONS = ("forward", "backward", "std")
+DEMO = {
+    "depth": "hidden layers (30)",
+    "width": "units of each (256)",
+    "epochs": "times through the digits (20)",
+    "seed": "of weights and batches (0)",
+}
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "the law": ("variance_scaling",),
@@ -83,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reconfigure(errors="replace")  # a terminal without σ or █ shows "?"
     parser = _parser()
     args = parser.parse_args(argv)
+    if "command" not in args:
+        parser.print_help()
+        return 0
     try:
         args.command(args)
     except Refusal as refusal:
@@ -94,8 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jaxinit", description="Initializers for neural networks in JAX."
     )
+    parser.add_argument(
+        "--version", action="version", version=f"jaxinit {jaxinit.__version__}"
+    )
     commands = parser.add_subparsers(
-        required=True, metavar="demo | list | recipes | gain | show"
+        metavar="demo | list | recipes | gain | show | report"
     )
 
     def add(name: str, command: Callable[..., None]) -> argparse.ArgumentParser:
@@ -105,10 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     demo = add("demo", _demo)
-    demo.add_argument("--output", type=Path, default=Path("jaxinit-demo.png"))
-    for option in ("depth", "width", "epochs"):
-        demo.add_argument(f"--{option}", type=_whole(1), metavar="N")
-    demo.add_argument("--seed", type=_whole(0), metavar="N")
+    picture = Path("jaxinit-demo.png")
+    demo.add_argument(
+        "--output", type=Path, default=picture, help=f"the picture's file ({picture})"
+    )
+    for option, words in DEMO.items():
+        least = 0 if option == "seed" else 1
+        demo.add_argument(f"--{option}", type=_whole(least), metavar="N", help=words)
 
     add("list", _list)
 
@@ -124,6 +140,15 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--shape", required=True, help="for example 3,3,64,128")
     shown.add_argument("--dtype", default="float32")
     shown.add_argument("--seed", type=_whole(0), default=0, metavar="N")
+
+    told = add("report", _report)
+    told.add_argument(
+        "target",
+        metavar="module:function",
+        help="a function without arguments, in a module or a file, that returns what "
+        "signal.report takes: (model, variables, batch)",
+    )
+    told.add_argument("--html", type=Path, metavar="FILE", help="write a page instead")
     return parser
 
 
@@ -191,6 +216,13 @@ def _recipes(args: argparse.Namespace) -> None:
     from jaxinit.cli.recipes import recipes
 
     recipes(args)
+
+
+def _report(args: argparse.Namespace) -> None:
+    """The signal of a model of yours, layer by layer, printed or as a page."""
+    from jaxinit.cli.report import report
+
+    report(args)
 
 
 def _groups(names: Sequence[str]) -> dict[str, list[str]]:

@@ -56,7 +56,8 @@ def show(args: argparse.Namespace) -> None:
             array = np.asarray(init(jax.random.key(args.seed), shape, dtype))
         law = init.law(shape) if init.states_law and dtype.kind != "c" else None
 
-    print(f"{init!r}")
+    call = args.call.strip()
+    print(repr(init) if call == repr(init) else f"{call} = {init!r}")
     sizes = " × ".join(map(str, shape)) or "scalar"
     print(f"{sizes}, {array.dtype}, entries: {array.size}, seed: {args.seed}")
     for line in _fan_lines(init, shape):

@@ -12,7 +12,7 @@ from jaxinit.core.fans import Fans
 from jaxinit.core.initializer import Initializer, callee, initializer
 from jaxinit.core.law import Law
 from jaxinit.core.registry import SINGLE, available, get, to_config
-from jaxinit.core.table import align, as_html, cell, columns
+from jaxinit.core.table import Tabular, align, cell, columns
 from jaxinit.core.value import FACTORIES, Value
 
 __all__ = [
@@ -27,9 +27,9 @@ __all__ = [
     "LawOf",
     "Real",
     "Shape",
+    "Tabular",
     "Value",
     "align",
-    "as_html",
     "available",
     "callee",
     "cell",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-__all__ = ["align", "as_html", "cell", "columns"]
+__all__ = ["Tabular", "align", "as_html", "cell", "columns"]
 
 
 def columns(kind: type, rows: Sequence[Any]) -> dict[str, list[Any]]:
@@ -57,3 +57,20 @@ def cell(value: Any) -> str:
     if isinstance(value, float | complex) and not isinstance(value, int):
         return f"{value:.4g}"
     return "" if value is None else str(value)
+
+
+class Tabular:
+    """What prints as a table: aligned text, and HTML where a notebook shows it."""
+
+    def __repr__(self) -> str:
+        return "\n".join((*align(self._columns()), *self._notes()))
+
+    def _repr_html_(self) -> str:
+        return as_html(self._columns(), self._notes())
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        raise NotImplementedError
+
+    def _notes(self) -> Sequence[str]:
+        """What stands beneath the rows."""
+        return ()

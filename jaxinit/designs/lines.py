@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxinit.core import Initializer, align, as_html, to_config
+from jaxinit.core import Initializer, Tabular, to_config
 from jaxinit.trees import Pattern
 
 __all__ = ["Design", "Line"]
@@ -39,7 +39,7 @@ class Line:
         return f"/{literal}", self.initializer
 
 
-class Design(tuple[Any, ...]):
+class Design(Tabular, tuple[Any, ...]):
     """Rules for `init_tree`, each with its reason; it prints as a table.
 
     It is a tuple of pairs (pattern, initializer), to be put behind rules of your own.
@@ -64,12 +64,6 @@ class Design(tuple[Any, ...]):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (self.lines,)
-
-    def __repr__(self) -> str:
-        return "\n".join(align(self._columns()))
-
-    def _repr_html_(self) -> str:
-        return as_html(self._columns())
 
     def _columns(self) -> dict[str, list[str]]:
         return {

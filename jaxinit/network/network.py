@@ -5,14 +5,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxinit.core import align, as_html, cell
+from jaxinit.core import Tabular, cell
 from jaxinit.network.parameter import Branch, Parameter
 from jaxinit.network.paths import Graph
 
 __all__ = ["Network"]
 
 
-class Network(Mapping[str, Parameter]):
+class Network(Tabular, Mapping[str, Parameter]):
     """The parameters of a network, by their paths, in order of execution.
 
     It prints as an aligned table, and goes to `init_tree`, `describe_tree` and
@@ -48,12 +48,6 @@ class Network(Mapping[str, Parameter]):
     def branches(self) -> int:
         """How many residual additions there are."""
         return max((p.branch.of for p in self.values() if p.branch), default=0)
-
-    def __repr__(self) -> str:
-        return "\n".join((*align(self._columns()), *self._notes()))
-
-    def _repr_html_(self) -> str:
-        return as_html(self._columns(), self._notes())
 
     def _columns(self) -> dict[str, list[Any]]:
         named: dict[str, list[Any]] = {"parameter": [], "shape": [], "role": []}

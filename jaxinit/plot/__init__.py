@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plots: laws, gains, networks, phases, the signal by depth, singular values.
+"""Plots: laws, gains, networks, phases, reports, the signal by depth, spectra.
 
 Every function draws into `ax`, or into a new figure of the look of `style`, and returns
 the axes; showing and saving are left to the caller. The axes of another figure keep its
@@ -23,6 +23,7 @@ from jaxinit.plot.pictures import (
     singular_values,
     style,
 )
+from jaxinit.plot.report import report
 
 __all__ = [
     "coordinates",
@@ -30,6 +31,7 @@ __all__ = [
     "law",
     "network",
     "phase_diagram",
+    "report",
     "signal",
     "singular_values",
     "style",

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxinit.core import align, columns
+from jaxinit.core import Tabular, columns
 from jaxinit.core import checks as check
 from jaxinit.signal.widths import numbers, slope, train
 from jaxinit.trees import Rules
@@ -76,7 +76,7 @@ class Coordinate:
 
 
 @dataclass(frozen=True, repr=False)
-class CoordCheck:
+class CoordCheck(Tabular):
     """The result of `coord_check`; it prints as a table with the flags below.
 
     Attributes:
@@ -104,10 +104,13 @@ class CoordCheck:
         """Whether nothing grows or falls with the width."""
         return not self.flags
 
-    def __repr__(self) -> str:
+    def _columns(self) -> dict[str, list[Any]]:
         named = columns(Coordinate, self.rows)
         del named["output"]
-        return "\n".join((*align(named), *self.flags))
+        return named
+
+    def _notes(self) -> tuple[str, ...]:
+        return self.flags
 
     def to_dict(self) -> dict[str, Any]:
         """The widths, rows and flags as JSON can hold them."""

@@ -6,10 +6,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxinit.signal.chains import longest
 
-__all__ = ["Row", "flags"]
+__all__ = ["Flag", "Row", "flags"]
 
 # A trend takes layers enough to tell it from one odd layer, and nearly all pairs of
 # them agree on it, as branches and skips do not. It counts where a tenth or more is
@@ -44,6 +45,7 @@ class Row:
         param_grad_rms: that of the gradient by the kernel and its bias, over all uses.
         update_ratio: the rms of the optimizer's update of the kernel over its own; None
             where it is zero.
+        joins: whether it ends a residual branch, whose sum with the stream comes next.
 
     Example:
         >>> from jaxinit.signal import Row
@@ -60,6 +62,7 @@ class Row:
     grad_rms: float
     param_grad_rms: float
     update_ratio: float | None
+    joins: bool = False
 
     @property
     def label(self) -> str:
@@ -67,9 +70,27 @@ class Row:
         return self.path if self.call == 1 else f"{self.path} (call {self.call})"
 
 
+class Flag(str):
+    """A sentence on what is wrong.
+
+    Attributes:
+        labels: of the rows that it is about, from the first to the last of them.
+    """
+
+    labels: tuple[str, ...]
+
+    def __new__(cls, text: str, labels: Sequence[str] = ()) -> "Flag":
+        flag = super().__new__(cls, text)
+        flag.labels = tuple(labels)
+        return flag
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.labels
+
+
 def flags(
     rows: Sequence[Row], feeds: Sequence[Sequence[int]], lost: Sequence[str]
-) -> tuple[str, ...]:
+) -> tuple[Flag, ...]:
     """What is wrong, the worst first; `feeds` are the rows that enter each row."""
     found = [
         *_not_finite(rows),
@@ -79,8 +100,10 @@ def flags(
     ]
     if lost:
         found.append(
-            f"{_list(lost)} not measured: this pass did not use it, or used it in a "
-            "branch, a while loop or a function with a derivative of its own"
+            Flag(
+                f"{_list(lost)} not measured: this pass did not use it, or used it in "
+                "a branch, a while loop or a function with a derivative of its own"
+            )
         )
     return tuple(found)
 
@@ -93,20 +116,26 @@ def _list(names: Sequence[str]) -> str:
     return f"{first} and {others[0] if len(others) == 1 else f'{len(others)} more'}"
 
 
-def _not_finite(rows: Sequence[Row]) -> list[str]:
+def _not_finite(rows: Sequence[Row]) -> list[Flag]:
     bad = [row for row in rows if not math.isfinite(row.rms)]
     if bad:
         return [
-            f"the signal is not finite: {bad[0].label} is the first of {len(bad)} "
-            "layers with NaN or infinity in its output; look at what enters it and at "
-            "the scale of its kernel"
+            Flag(
+                f"the signal is not finite: {bad[0].label} is the first of {len(bad)} "
+                "layers with NaN or infinity in its output; look at what enters it and "
+                "at the scale of its kernel",
+                [row.label for row in bad],
+            )
         ]
     bad = [row for row in rows if not math.isfinite(row.grad_rms)]
     if bad:  # it came from the last of them
         return [
-            f"the gradient is not finite: on its way back, {bad[-1].label} is the "
-            f"first of {len(bad)} layers with NaN or infinity; look for a function "
-            "without a derivative there (√0, |0|, 0/0) and at the loss"
+            Flag(
+                f"the gradient is not finite: on its way back, {bad[-1].label} is the "
+                f"first of {len(bad)} layers with NaN or infinity; look for a function "
+                "without a derivative there (√0, |0|, 0/0) and at the loss",
+                [row.label for row in bad],
+            )
         ]
     return []
 
@@ -128,9 +157,9 @@ LONG = (
 )
 
 
-def _trends(rows: Sequence[Row], feeds: Sequence[Sequence[int]]) -> list[str]:
+def _trends(rows: Sequence[Row], feeds: Sequence[Sequence[int]]) -> list[Flag]:
     """Growth and decay along chains of kernels, between normalisations."""
-    told: dict[str, str] = {}
+    told: dict[str, Flag] = {}
     for chain in longest(feeds):
         run = [rows[i] for i in chain if rows[i].rms > 0]
         signal = [(row.label, row.rms) for row in run]
@@ -151,7 +180,7 @@ def _trends(rows: Sequence[Row], feeds: Sequence[Sequence[int]]) -> list[str]:
 
 def _trend(
     values: Sequence[tuple[str, float]], what: str, of: str, low: str, high: str
-) -> list[str]:
+) -> list[Flag]:
     known = [(label, x) for label, x in values if 0 < x < math.inf]
     if len(known) < LAYERS:
         return []
@@ -171,20 +200,26 @@ def _trend(
         ("vanishes", "falls", low) if slope < 0 else ("explodes", "grows", high)
     )
     return [
-        f"the {what} {verb}: its {of} {change} from {a:.2g} in {first} to {b:.2g} in "
-        f"{last}, by a factor of {math.exp(slope):.2g} a layer; {cure}"
+        Flag(
+            f"the {what} {verb}: its {of} {change} from {a:.2g} in {first} to {b:.2g} "
+            f"in {last}, by a factor of {math.exp(slope):.2g} a layer; {cure}",
+            [label for label, _ in known],
+        )
     ]
 
 
-def _silent(rows: Sequence[Row]) -> list[str]:
+def _silent(rows: Sequence[Row]) -> list[Flag]:
     """Layers that give zero, and layers that no gradient reaches."""
     zero = [row.label for row in rows if row.rms == 0]
     cut = [row.label for row in rows if row.grad_rms == 0]
     found = []
     if zero:
         found.append(
-            f"zero everywhere: the output of {_list(zero)}; by design if a head or "
-            "the end of a residual branch is initialised so"
+            Flag(
+                f"zero everywhere: the output of {_list(zero)}; by design if a head or "
+                "the end of a residual branch is initialised so",
+                zero,
+            )
         )
     if cut:
         why = (
@@ -193,11 +228,11 @@ def _silent(rows: Sequence[Row]) -> list[str]:
             else "by design behind a scale of zeros; else the loss does not depend on "
             "it, the gradient is stopped, or every unit after it is dead"
         )
-        found.append(f"no gradient reaches {_list(cut)}: {why}")
+        found.append(Flag(f"no gradient reaches {_list(cut)}: {why}", cut))
     return found
 
 
-def _dead(rows: Sequence[Row]) -> list[str]:
+def _dead(rows: Sequence[Row]) -> list[Flag]:
     bad = []
     for row in rows:
         units = row.shape[-1] if row.shape else 1
@@ -208,8 +243,12 @@ def _dead(rows: Sequence[Row]) -> list[str]:
     if not bad:
         return []
     most = max(bad, key=lambda row: row.dead or 0.0)
+    labels = [row.label for row in bad]
     return [
-        f"more than half of the units of {_list([row.label for row in bad])} are dead "
-        f"({most.dead:.0%} in {most.label}): no example of the batch sends a gradient "
-        "through them; look at biases below zero and at the mean of what enters"
+        Flag(
+            f"more than half of the units of {_list(labels)} are dead ({most.dead:.0%} "
+            f"in {most.label}): no example of the batch sends a gradient through them; "
+            "look at biases below zero and at the mean of what enters",
+            labels,
+        )
     ]

@@ -5,8 +5,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jaxinit.core import align, columns
-from jaxinit.signal.report import Report
+from jaxinit.core import Tabular, columns
+from jaxinit.signal.report import Report, Row
 
 __all__ = ["Comparison", "Predicted", "Prediction"]
 
@@ -41,7 +41,7 @@ class Predicted:
 
 
 @dataclass(frozen=True, repr=False)
-class Prediction:
+class Prediction(Tabular):
     """The rows of a network in order of execution; it prints as aligned text.
 
     Example:
@@ -52,14 +52,14 @@ class Prediction:
 
     rows: tuple[Predicted, ...]
 
-    def __repr__(self) -> str:
+    def _columns(self) -> dict[str, list[Any]]:
         named = columns(Predicted, self.rows)
         for name in ("note", "grad_note"):
             if not any(named[name]):
                 del named[name]
         if set(named["call"]) == {1}:
             del named["call"]
-        return "\n".join(align(named))
+        return named
 
     def to_dict(self) -> dict[str, Any]:
         """The rows as JSON can hold them."""
@@ -75,32 +75,42 @@ class Prediction:
         theirs = [(row.path, row.call) for row in measured.rows]
         if ours != theirs:
             raise ValueError("compare: the report is one of another network, or pass")
-        return Comparison(
-            tuple(
-                Compared(
-                    a.path, a.call, a.rms, b.rms, a.rms / b.rms if b.rms else math.nan
-                )
-                for a, b in zip(self.rows, measured.rows, strict=True)
-            )
-        )
+        return Comparison(tuple(map(Compared.of, self.rows, measured.rows)))
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A row of both."""
+    """A row of both.
+
+    Attributes:
+        path, call: whose.
+        predicted, measured, ratio: the rms of the output, and one over the other.
+        grad_predicted, grad_measured, grad_ratio: the same of the gradient, of a report
+            without a loss; with one the scale is the loss's own.
+    """
 
     path: str
     call: int
     predicted: float
     measured: float
     ratio: float
+    grad_predicted: float
+    grad_measured: float
+    grad_ratio: float
+
+    @classmethod
+    def of(cls, ours: Predicted, theirs: Row) -> "Compared":
+        """A row of each."""
+        pairs = ((ours.rms, theirs.rms), (ours.grad_rms, theirs.grad_rms))
+        forward, back = ((a, b, a / b if b else math.nan) for a, b in pairs)
+        return cls(ours.path, ours.call, *forward, *back)
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Tabular):
     """A prediction beside a measurement; it prints as aligned text."""
 
     rows: tuple[Compared, ...]
 
-    def __repr__(self) -> str:
-        return "\n".join(align(columns(Compared, self.rows)))
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns(Compared, self.rows)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxinit.core import align, as_html, columns
+from jaxinit.core import Tabular, columns
 from jaxinit.core import checks as check
 from jaxinit.signal.chains import feeds
 from jaxinit.signal.flags import Row, flags
@@ -21,7 +21,7 @@ __all__ = ["Report", "Row", "report", "scalar"]
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(Tabular):
     """The rows of a network in order of execution; it prints as aligned text.
 
     Attributes:
@@ -46,16 +46,13 @@ class Report:
         """Whether nothing was found to be wrong."""
         return not self.flags
 
-    def __repr__(self) -> str:
-        return "\n".join((*align(self._columns()), *self.flags))
-
-    def _repr_html_(self) -> str:
-        return as_html(self._columns(), self.flags)
-
     def _columns(self) -> dict[str, list[Any]]:
         named = {**columns(Row, self.rows), "path": [row.label for row in self.rows]}
-        del named["call"]  # it is in the label
+        del named["call"], named["joins"]  # the label has one, the picture the other
         return named
+
+    def _notes(self) -> tuple[str, ...]:
+        return self.flags
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it; NaN and infinity are words."""
@@ -67,11 +64,15 @@ class Report:
             "flags": list(self.flags),
         }
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the report by `jaxinit.plot.signal`; returns the axes."""
+    def compare(self, predicted: Any) -> Any:
+        """Beside what `signal.predict` told, row by row: a `Comparison`."""
+        return predicted.compare(self)
+
+    def plot(self, predicted: Any = None, ax: Any = None) -> Any:
+        """Draw the report, and a prediction as lines, by `jaxinit.plot.report`."""
         from jaxinit import plot
 
-        return plot.signal(self, ax=ax)
+        return plot.report(self, predicted, ax=ax)
 
 
 def _plain(value: Any) -> Any:
@@ -259,9 +260,16 @@ def _rows(traced: Traced, found: Sequence[Observation], sums: Any) -> tuple[Row,
                 grad_rms=grad,
                 param_grad_rms=_over(whole, 1),
                 update_ratio=_over(whole[:1], 2) / weight if weight else None,
+                joins=_joins(traced, each),
             )
         )
     return tuple(rows)
+
+
+def _joins(traced: Traced, each: Observation) -> bool:
+    """Whether a kernel's output ends a residual branch."""
+    parameter = traced.network.get(traced.given.paths[each.tap.own[0].leaf])
+    return parameter is not None and parameter.branch is not None
 
 
 def _over(parts: list[tuple[int, Any]], k: int) -> float:

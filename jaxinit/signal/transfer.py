@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxinit.core import align
+from jaxinit.core import Tabular
 from jaxinit.core import checks as check
 from jaxinit.signal.widths import numbers, train
 from jaxinit.trees import Rules
@@ -18,7 +18,7 @@ __all__ = ["Transfer", "transfer"]
 
 
 @dataclass(frozen=True, repr=False)
-class Transfer:
+class Transfer(Tabular):
     """The result of `transfer`.
 
     Attributes:
@@ -72,15 +72,18 @@ class Transfer:
             float(2 ** np.clip(-b / (2 * a), x[0], x[-1])) if a > 0 else self.rates[k]
         )
 
-    def __repr__(self) -> str:
+    def _columns(self) -> dict[str, list[Any]]:
         named: dict[str, list[Any]] = {
             "width": list(self.widths),
             "best rate": list(self.best),
         }
         for j, rate in enumerate(self.rates):
             named[f"{rate:.3g}"] = [float(x) for x in self.losses[:, j].mean(-1)]
+        return named
+
+    def _notes(self) -> tuple[str, ...]:
         drift = f"the best rate moves by {self.drift:+.2f} ± {self.error:.2f} octaves"
-        return "\n".join((*align(named), drift))
+        return (drift,)
 
 
 def transfer(

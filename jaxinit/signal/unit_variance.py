@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinit.core import align, columns
+from jaxinit.core import Tabular, columns
 from jaxinit.core import checks as check
 from jaxinit.families import orthogonal
 from jaxinit.signal.sums import fetch, moments
@@ -43,15 +43,17 @@ class Change:
 
 
 @dataclass(frozen=True, repr=False)
-class Changes:
+class Changes(Tabular):
     """The kernels that were scaled, in order of execution, and those that were kept."""
 
     rows: tuple[Change, ...]
     kept: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        kept = [f"kept: {', '.join(self.kept)}"] if self.kept else []
-        return "\n".join((*align(columns(Change, self.rows)), *kept))
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns(Change, self.rows)
+
+    def _notes(self) -> list[str]:
+        return [f"kept: {', '.join(self.kept)}"] if self.kept else []
 
 
 def lsuv(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.compile import jit_init
-from jaxinit.core import Fans, Initializer, Law, Shape, align, as_html, cell, columns
+from jaxinit.core import Fans, Initializer, Law, Shape, Tabular, cell, columns
 from jaxinit.core import checks as check
 from jaxinit.network import Parameter
 from jaxinit.trees.measures import differing, moments, z_scores
@@ -47,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True, repr=False)
-class Table:
+class Table(Tabular):
     """The rows of a tree and the problems found in it; it prints as aligned text."""
 
     rows: tuple[Row, ...]
@@ -58,11 +58,8 @@ class Table:
         """Whether no problem was found."""
         return not self.problems
 
-    def __repr__(self) -> str:
-        return "\n".join((*align(columns(Row, self.rows)), *self._notes()))
-
-    def _repr_html_(self) -> str:
-        return as_html(columns(Row, self.rows), self._notes())
+    def _columns(self) -> dict[str, list[Any]]:
+        return columns(Row, self.rows)
 
     def _notes(self) -> list[str]:
         """What stands beneath the rows."""

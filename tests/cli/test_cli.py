@@ -38,6 +38,75 @@ def refused(capsys, *argv):
     return capsys.readouterr().err.splitlines()[-1]
 
 
+# no command, and the version
+
+
+def test_without_a_command_it_says_what_there_is(capsys):
+    text = printed(capsys)
+    for name in ("demo", "list", "recipes", "gain", "show", "report"):
+        assert re.search(rf"^    {name} +\w", text, re.M)
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"jaxinit {jaxinit.__version__}\n"
+
+
+# report
+
+MODEL = """
+import jax, jaxinit
+from jax.nn import sigmoid
+
+def ill():
+    w = [0.1 * w for w in jax.random.normal(jax.random.key(0), (8, 64, 64))]
+    x = jax.random.normal(jax.random.key(1), (16, 64))
+
+    def run(params, x):
+        for w in params:
+            x = sigmoid(x @ w)
+        return x
+
+    return run, w, x
+
+nothing = None
+"""
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("a_model_of_mine.py").write_text(MODEL)
+
+
+@pytest.mark.parametrize("where", ["a_model_of_mine", "./a_model_of_mine.py"])
+def test_report_of_a_model_in_a_file(where, model, capsys):
+    text = printed(capsys, "report", f"{where}:ill")
+    assert text.splitlines()[0].split()[:2] == ["path", "shape"]
+    assert "the gradient vanishes: " in text
+
+
+def test_report_as_a_page(model, capsys):
+    out = printed(capsys, "report", "a_model_of_mine:ill", "--html", "page.html")
+    assert out.startswith("wrote page.html\nthe gradient vanishes")
+    text = Path("page.html").read_text("utf-8")
+    assert text.count("<tr>") == 1 + 8 and "data:image/png;base64," in text
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("a_model_of_mine", "name a function as module:function"),
+        ("no_such_module:f", "No module named 'no_such_module'"),
+        ("./no_such_file.py:f", "No such file"),
+        ("a_model_of_mine:fall", "has no attribute 'fall'"),
+        ("a_model_of_mine:nothing", "is no function, but None"),
+    ],
+)
+def test_report_of_what_is_not_there(target, words, model, capsys):
+    assert words in refused(capsys, "report", target)
+
+
 # list
 
 
@@ -270,7 +339,7 @@ def test_show_wants_what_the_law_promises_and_measures_the_draw(capsys):
     lines = dict(re.findall(r"^(mean|standard deviation|min|max) +(.*)$", text, re.M))
     wanted = {name: line.split()[0] for name, line in lines.items()}
     measured = {name: float(line.split()[1]) for name, line in lines.items()}
-    assert text.startswith(repr(init))
+    assert text.startswith(f"kaiming_uniform('fan_out', 'relu') = {init!r}\n")
     assert "fan_in: 64\nfan_out: 32\n" in text
     assert wanted == {
         "mean": "0",
@@ -396,7 +465,6 @@ def test_histogram_of_few_values_and_of_no_numbers():
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "required: demo | list | recipes | gain | show"),
         (["lst"], "invalid choice: 'lst'"),
         (["gain", "gelo"], "'gelo' is not known; did you mean 'gelu'?"),
         (["gain", "relu", "--direction", "back"], "did you mean 'backward'?"),

@@ -234,9 +234,13 @@ def test_rows_are_those_of_the_report():
     assert [row.shape for row in found.rows] == [row.shape for row in report.rows]
     beside = found.compare(report)
     assert [row.ratio for row in beside.rows] == pytest.approx([1.0] * 4, abs=0.25)
-    assert repr(beside).splitlines()[0].split() == [
-        "path", "call", "predicted", "measured", "ratio",
-    ]  # fmt: skip
+    assert " ".join(repr(beside).splitlines()[0].split()) == (
+        "path call predicted measured ratio grad predicted grad measured grad ratio"
+    )
+    assert report.compare(found) == beside
+    back = [row.grad_ratio for row in beside.rows]
+    assert back == pytest.approx([1.0] * 4, abs=0.25)
+    assert beside._repr_html_().count("<tr>") == found._repr_html_().count("<tr>") == 5
     with pytest.raises(ValueError, match="one of another network"):
         found.compare(signal.Report(report.rows[1:]))
     plain = json.loads(json.dumps(found.to_dict()))

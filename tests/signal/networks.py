@@ -79,8 +79,9 @@ def conv(x: Any, w: Any, stride: int = 1, groups: int = 1) -> Any:
 def rotate(x: Any) -> Any:
     """Rotary positions, of (batch, time, heads, features)."""
     n = x.shape[-1] // 2
-    angle = jnp.arange(x.shape[1])[:, None] / 100.0 ** (jnp.arange(n) / n)
-    c, sn = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
+    speed = 100.0 ** -(np.arange(n) / n)
+    angle = jnp.asarray(np.outer(np.arange(x.shape[1]), speed), x.dtype)
+    c, sn = (f(angle)[None, :, None] for f in (jnp.cos, jnp.sin))
     a, b = x[..., :n], x[..., n:]
     return jnp.concatenate([a * c - b * sn, b * c + a * sn], -1)
 
@@ -96,7 +97,7 @@ def attend(p: Any, x: Any, memory: Any = None, causal: bool = False) -> Any:
     logits = jnp.einsum("bthge,bshe->bhgts", q, k) / math.sqrt(q.shape[-1])
     if causal:
         mask = jnp.tril(jnp.ones((T, T), bool))
-        logits = jnp.where(mask, logits, -1e30)
+        logits = jnp.where(mask[None, None, None], logits, -1e30)
     y = jnp.einsum("bhgts,bshe->bthge", jax.nn.softmax(logits, -1), v)
     return jnp.einsum(
         "bthe,hed->btd", y.reshape(*y.shape[:2], -1, y.shape[-1]), p["wo"]
@@ -135,7 +136,7 @@ def tanh(n: int) -> Any:
 
 @network
 def vgg(n: int) -> Any:
-    n = n // 8
+    n = n // 4
 
     def run(p: Any, x: Any) -> Any:
         for w in p["w"]:
@@ -147,7 +148,7 @@ def vgg(n: int) -> Any:
 
 
 def resnet(n: int, before: bool) -> Any:
-    n = n // 8
+    n = n // 4
 
     def run(p: Any, x: Any) -> Any:
         x = conv(x, p["wstem"])
@@ -213,7 +214,7 @@ def gpt2_block(q: Any, x: Any) -> Any:
 @network
 def gpt2(n: int) -> Any:
     def run(p: Any, ids: Any) -> Any:
-        x = p["e"][ids] + p["eplace"][jnp.arange(T)]
+        x = p["e"][ids] + p["eplace"][jnp.arange(T)][None]
         for i in range(2):
             x = gpt2_block(block(p, i), x)
         return layer_norm(x) @ p["whead"]
@@ -228,7 +229,7 @@ def gpt2(n: int) -> Any:
 @network
 def scanned_gpt2(n: int) -> Any:
     def run(p: Any, ids: Any) -> Any:
-        x = p["e"][ids] + p["eplace"][jnp.arange(T)]
+        x = p["e"][ids] + p["eplace"][jnp.arange(T)][None]
         layers = {name: p[name] for name in blocks(n)}
         x, _ = jax.lax.scan(lambda x, q: (gpt2_block(q, x), None), x, layers)
         return layer_norm(x) @ p["whead"]
@@ -244,7 +245,7 @@ def scanned_gpt2(n: int) -> Any:
 @network
 def bert(n: int) -> Any:
     def run(p: Any, ids: Any) -> Any:
-        x = layer_norm(p["e"][ids] + p["eplace"][jnp.arange(T)])
+        x = layer_norm(p["e"][ids] + p["eplace"][jnp.arange(T)][None])
         for i in range(2):
             q = block(p, i)
             x = layer_norm(x + attend(q, x))
@@ -300,7 +301,7 @@ def t5(n: int) -> Any:
 @network
 def vit(n: int) -> Any:
     def run(p: Any, x: Any) -> Any:
-        x = conv(x, p["wstem"], 4).reshape(B, T, -1) + p["eplace"]
+        x = conv(x, p["wstem"], 4).reshape(B, T, -1) + p["eplace"][None]
         for i in range(2):
             q = block(p, i)
             x = x + attend(q, layer_norm(x))
@@ -331,7 +332,7 @@ def mixer(n: int) -> Any:
 
 @network
 def u_net(n: int) -> Any:
-    n = n // 8
+    n = n // 4
 
     def run(p: Any, x: Any) -> Any:
         a = jax.nn.relu(conv(x, p["wa"]))
@@ -425,10 +426,18 @@ def ratios(build: Any, n: int, seeds: int = 16) -> list[tuple[str, str, Any, Any
     ]
 
 
+def worst(rows: Any, way: int) -> str:
+    """The row that is furthest off, in percent, with its standard error."""
+    ratio, error = max((row[way] for row in rows), key=lambda x: abs(x[0] - 1))
+    return f"{100 * (ratio - 1):+.1f} ± {100 * error:.1f}"
+
+
 if __name__ == "__main__":
-    wanted = [x for x in sys.argv[1:] if x.isdigit()] or ["256"]
+    wanted = [int(x) for x in sys.argv[1:] if x.isdigit()] or [256]
     names = [x for x in sys.argv[1:] if not x.isdigit()] or list(NETWORKS)
+    print("| network |", *(f"{way} {n} |" for n in wanted for way in ("→", "←")))
+    print("| --- |", *("---: |" for _ in range(2 * len(wanted))))
     for name in names:
-        for n in map(int, wanted):
-            for row in ratios(NETWORKS[name], n):
-                print(name, n, *row)
+        found = [ratios(NETWORKS[name], n) for n in wanted]
+        cells = [f"{worst(rows, way)} |" for rows in found for way in (2, 3)]
+        print(f"| {name} |", *cells, flush=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxinit.core import Initializer
 from jaxinit.core import checks as check
+from jaxinit.designs.critical import at_criticality
 from jaxinit.designs.formulas import formula
 from jaxinit.designs.lines import Design, Line
 from jaxinit.families import normal
@@ -18,7 +19,7 @@ from jaxinit.signal import corrections
 
 __all__ = ["design"]
 
-DIRECTIONS = ("forward", "backward")
+DIRECTIONS = ("forward", "backward", "critical")
 LEAST = 0.01  # of a deviation: what less is predicted does not change the formula
 
 
@@ -39,12 +40,15 @@ def design(model: Any, *args: Any, direction: str = "forward", **kwargs: Any) ->
     where the table is the last layer too. Biases are 0, scales 1.
 
     For gradients, direction="backward" keeps the mean square of what comes back:
-    Var W = 1 / (fan_out · E f′²).
+    Var W = 1 / (fan_out · E f′²). For both, direction="critical" puts kernels behind an
+    activation at the edge of chaos, χ_1 = σ_w² E f′² = 1, with biases of the variance
+    σ_b² = 1 - σ_w² E f², which hold the length; where there is no such point, as for
+    the sigmoid, or no bias, it is the forward one, and says so.
 
     Args:
         model, *args, **kwargs: as `jaxinit.read` takes them; shapes will do, for which
             (and for arrays of one number) normal entries of rms 1 stand in.
-        direction: "forward" or "backward".
+        direction: "forward", "backward" or "critical".
 
     Returns:
         A `Design`: rules for `init_tree`, with `layers=jaxinit.read(model, ...)`. It
@@ -71,13 +75,16 @@ def design(model: Any, *args: Any, direction: str = "forward", **kwargs: Any) ->
         network, by its layers); De, Smith, "Batch normalization biases residual blocks
         towards the identity function", 2020, arXiv:2002.10444, and Brown et al.,
         "GPT-3", 2020, arXiv:2005.14165 (1/√N); Saxe, McClelland, Ganguli, 2014,
-        arXiv:1312.6120 (orthogonal over time); Radford et al., 2019, and Press, Wolf,
-        2017, arXiv:1608.05859 (tied tables).
+        arXiv:1312.6120 (orthogonal over time); Schoenholz, Gilmer, Ganguli,
+        Sohl-Dickstein, 2017, arXiv:1611.01232 (the edge of chaos); Radford et al.,
+        2019, and Press, Wolf, 2017, arXiv:1608.05859 (tied tables).
     """
     with check.speaker("design"):
         direction = check.choice("direction", direction, DIRECTIONS)
     network = read(model, *args, **kwargs)
     lines = [formula(network, each, direction) for each in network.values()]
+    if direction == "critical":
+        return Design(at_criticality(network, lines))
     if direction == "forward":
         lines = _correct(lines, network, model, args, kwargs)
     return Design(lines)

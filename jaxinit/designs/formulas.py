@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from jaxinit.designs.lines import Line
 from jaxinit.designs.power import mean_square, slope_square
-from jaxinit.families import normal, ones, orthogonal, variance_scaling, zeros
+from jaxinit.families import (
+    constant,
+    normal,
+    ones,
+    orthogonal,
+    variance_scaling,
+    zeros,
+)
 from jaxinit.network import Network, Parameter
 
 __all__ = ["formula"]
@@ -17,7 +24,8 @@ def formula(network: Network, p: Parameter, direction: str) -> Line:
         case "bias":
             return Line(p.path, zeros, "keeps its zeros: bias")
         case "scale":
-            return Line(p.path, ones, "changes nothing at first: scale")
+            init = {1.0: ones, 0.0: zeros}.get(p.neutral) or constant(p.neutral)
+            return Line(p.path, init, "changes nothing at first: scale")
         case "token":
             return Line(
                 p.path, normal(0.02), "small beside the data: token or position"

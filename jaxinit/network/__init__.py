@@ -2,6 +2,7 @@
 """A traced function as data: its equations, and what each parameter does in them."""
 
 from jaxinit.network import moves, nodes, traces, views
+from jaxinit.network.biases import biased
 from jaxinit.network.equality import SMALL, alike, keeps_objects, of_jaxpr, signature
 from jaxinit.network.loops import scan_counts
 from jaxinit.network.network import Network
@@ -26,6 +27,7 @@ __all__ = [
     "Pass",
     "Reader",
     "alike",
+    "biased",
     "body_of",
     "close",
     "keeps_objects",

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.network.moves import MOVES
@@ -61,6 +62,7 @@ class Weight(NamedTuple):
         through: the primitive after which its entries are no longer its own, or "".
         stack: ranges of it, of which a loop or a look-up takes one index at a time.
         inner: ranges that were contracted with another parameter.
+        added: the constant that was added to it; None where more was done to it.
     """
 
     parameter: int
@@ -69,6 +71,7 @@ class Weight(NamedTuple):
     through: str = ""
     stack: Run = ()
     inner: Run = ()
+    added: float | None = 0.0
 
 
 class Weights(NamedTuple):
@@ -185,7 +188,7 @@ def number(node: Any) -> float | None:
 
 
 def _is_real(value: np.ndarray) -> bool:
-    return bool(np.issubdtype(value.dtype, np.number)) and not np.iscomplexobj(value)
+    return bool(jnp.issubdtype(value.dtype, np.number)) and not np.iscomplexobj(value)
 
 
 def degree_of(

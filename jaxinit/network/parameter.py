@@ -103,6 +103,8 @@ class Parameter:
         calls: how often it is used in one pass.
         invariant: whether the output ignores its scale.
         uses: all roles with their fans, more than one for tied parameters.
+        bias: of a kernel, the path of the bias that is added to its output, or "".
+        neutral: of a scale, what changes nothing: 1, or 0 where 1 is added to it.
 
     Example:
         >>> import jax, jaxinit
@@ -135,6 +137,8 @@ class Parameter:
     calls: int = 0
     invariant: bool = False
     uses: tuple[tuple[str, float, float], ...] = ()
+    bias: str = ""
+    neutral: float = 1.0
     stack: tuple[int, ...] = field(repr=False, default=())
 
     def kernel(self, shape: Shape) -> Shape:

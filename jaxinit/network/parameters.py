@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from jaxinit.core import Shape
+from jaxinit.network.biases import biased
 from jaxinit.network.layout import layout
 from jaxinit.network.parameter import After, Branch, Parameter
 from jaxinit.network.paths import Graph
@@ -58,7 +59,10 @@ def _parameter(
     if not strong:
         slices = {tuple(sorted(use.fixed)) for _, use in alike}
         calls = max(calls // len(slices), 1)
-        return Parameter(path, shape, main.role, main.primitive, calls=calls)
+        role, neutral = main.role, main.neutral
+        return Parameter(
+            path, shape, role, main.primitive, calls=calls, neutral=neutral
+        )
     laid = layout(graph, shape, alike)
     if laid.pieces > 1:
         calls = max(calls // laid.pieces, 1)
@@ -96,8 +100,16 @@ def _parameter(
         calls,
         use.degree == 0 or (use.out is not None and graph.is_normalised(use.out)),
         tuple((role, _whole(a), _whole(b)) for role, a, b in ways),
-        laid.stack,
+        _bias(graph, paths, alike[0][0]),
+        stack=laid.stack,
     )
+
+
+def _bias(graph: Graph, paths: Sequence[str], k: int) -> str:
+    if graph.reader.uses[k].out is None:
+        return ""
+    _, _, biases = biased(graph.reader.uses, k)
+    return paths[biases[0].parameter] if len(biases) == 1 else ""
 
 
 def _whole(fan: float) -> float:

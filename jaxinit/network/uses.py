@@ -33,6 +33,7 @@ class Use:
         view: of these, which entries of it are where in what is added or multiplied.
         data, out: of a kernel and an embedding, what it is applied to and gives.
         loops: the loops around it.
+        neutral: of a scale, the number at which it changes nothing.
     """
 
     parameter: int
@@ -54,6 +55,7 @@ class Use:
     data: Node | None = None
     out: Node | None = None
     loops: tuple[Any, ...] = ()
+    neutral: float = 1.0
 
     @property
     def fan_in(self) -> float:
@@ -96,6 +98,7 @@ def plain(w: Weight, role: str, name: str, to: Node | None, loops: Any) -> Use:
         to=to,
         view=w.view,
         loops=loops,
+        neutral=1.0 - (w.added or 0.0),
     )
 
 

@@ -26,6 +26,7 @@ from jaxinit.network.nodes import (
     Weight,
     Weights,
     degree_of,
+    number,
 )
 from jaxinit.network.record import Loop, Record
 from jaxinit.network.views import View, entries, repeat
@@ -202,11 +203,24 @@ def _elementwise(
             if view.shape != shape:  # axes of one index are repeated
                 dims = range(len(shape) - len(view.shape), len(shape))
                 view = view.broadcast(shape, dims)
-            made = w._replace(view=view, degree=degree, through=through)
+            added = _added(name, operands, i, w)
+            made = w._replace(view=view, degree=degree, through=through, added=added)
             parts.setdefault((w.parameter, view), made)
     held = {w.parameter for w in parts.values()}
     kept = {p: degree for p, degree in sums.items() if p not in held}
     return Weights(tuple(parts.values()), kept)
+
+
+def _added(name: str, operands: Sequence[Any], i: int, w: Weight) -> float | None:
+    """The constant that was added to a parameter, after an equation of its entries."""
+    others = [x for k, x in enumerate(operands) if k != i]
+    known = number(others[0]) if len(others) == 1 else None
+    if w.added is not None and known is not None:
+        if name == "add":
+            return w.added + known
+        if name == "sub" and i == 0:
+            return w.added - known
+    return None
 
 
 def _degrees(operands: Sequence[Any], parameter: int) -> list[Any]:

@@ -15,6 +15,7 @@ from jaxinit.network import (
     Graph,
     Network,
     Reader,
+    biased,
     body_of,
     parameters,
     pass_of,
@@ -163,11 +164,7 @@ class Traced:
         use = self.reader.uses[k]
         if use.out is None or use.role not in ("kernel", "embedding"):
             return
-        node = _with_bias(use.out)
-        view = next((view for n, view in node.parts if n == k), None)
-        if view is None:
-            node = use.out
-            view = next(view for n, view in node.parts if n == k)
+        node, view, biases = biased(self.reader.uses, k)
         if not self._is_reached(node.place[:-1]):
             return
         units, slices = view.units, view.slices
@@ -177,11 +174,6 @@ class Traced:
                 node.shape, slices or [None] * len(node.shape), strict=True
             )
         )
-        biases = [
-            u
-            for u in self.reader.uses
-            if u.to is node and u.role == "bias" and _is_beside(u.view, view)
-        ]
         own = tuple(self._parameter(each) for each in (use, *biases))
         path = self.given.paths[own[0].leaf]
         hand = [str(i) for i in own[0].at if i is not None]
@@ -216,28 +208,6 @@ class Traced:
 
 def _is_float(x: Any) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.floating))
-
-
-def _with_bias(out: Any) -> Any:
-    """The node of a kernel's output with its bias, if it has one right behind it."""
-    node = out
-    while True:
-        direct = [each for each in node.consumers if each.direct and not each.kind]
-        if len(direct) != 1 or len(node.consumers) > 1:
-            return out
-        (node,) = direct
-        if len(node.data) < len(node.operands) and node.name in ("add", "add_any"):
-            return node
-
-
-def _is_beside(bias: Any, view: Any) -> bool:
-    """Whether a bias is added to what a view holds, and to nothing beside it."""
-    shift = len(view.shape) - len(bias.shape)
-    return all(
-        bias.spans(axis) == view.spans(axis + shift)
-        for axis in bias.units
-        if bias.shape[axis] > 1
-    )
 
 
 def _label(tap: Tap, at: Sequence[int | None]) -> tuple[str, list[int]]:

@@ -76,6 +76,63 @@ def test_backward():
     assert init.arguments["scale"] == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("one", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_scale_that_one_is_added_to_starts_at_zero(one, dtype):
+    def run(params: Any, x: jax.Array) -> jax.Array:
+        return (x @ params["w"]) * (one + params["g"])[None]
+
+    w, g = (jax.ShapeDtypeStruct(s, dtype) for s in ((64, 8), (8,)))
+    x = jax.ShapeDtypeStruct((2, 64), dtype)
+    lines = {p.path: p for p in jaxinit.design(run, {"w": w, "g": g}, x).lines}
+    assert lines["g"].initializer == (jaxinit.zeros if one else jaxinit.ones)
+    assert jaxinit.read(run, {"w": w, "g": g}, x)["g"].neutral == 1 - one
+
+
+def biased(activation: Any, depth: int) -> tuple[Any, Any]:
+    """A perceptron with biases, and its parameters' shapes."""
+
+    def run(params: Any, x: jax.Array) -> jax.Array:
+        for k, (w, b) in enumerate(params):
+            x = (activation(x) if k else x) @ w + b[None]
+        return x
+
+    shapes = [jax.ShapeDtypeStruct(s, "float32") for s in ((64, 64), (64,))]
+    return run, [shapes] * depth
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "relu"])
+def test_the_edge_of_chaos(name):
+    run, params = biased(getattr(jax.nn, name), 12)
+    made = jaxinit.design(run, params, X, direction="critical")
+    f = "gelu_tanh" if name == "gelu" else name
+    point = jaxinit.theory.critical(f, q=1.0)
+    lines: Any = {each.path: each.initializer for each in made.lines}
+    assert lines["5/0"].arguments["scale"] == pytest.approx(point.sigma_w**2, rel=1e-9)
+    stddev = lines["5/1"].arguments.get("stddev", 0.0)
+    assert stddev == pytest.approx(point.sigma_b, rel=1e-6, abs=1e-4)
+    rows = jaxinit.signal.predict(run, params, X, rules=made).rows
+    assert [row.rms for row in rows[:-1]] == pytest.approx([1.0] * 11, abs=1e-6)
+    back = [row.grad_rms for row in rows[:-1]]
+    assert back == pytest.approx([back[0]] * 11, rel=1e-6)
+    forward = jaxinit.design(run, params, X)
+    back = [
+        row.grad_rms
+        for row in jaxinit.signal.predict(run, params, X, rules=forward).rows
+    ]
+    assert (back[0] == pytest.approx(back[-2], rel=0.01)) == (name == "relu")
+
+
+def test_where_there_is_no_edge_of_chaos():
+    run, params = biased(jax.nn.sigmoid, 3)
+    lines = jaxinit.design(run, params, X, direction="critical").lines
+    reasons = {each.path: each.reason for each in lines}
+    assert "no critical point of length 1 behind sigmoid" in reasons["1/0"]
+    lines = jaxinit.design(*mlp(jnp.tanh), X, direction="critical").lines
+    assert "wants a bias, and there is none" in lines[1].reason
+    assert jaxinit.read(run, params, X)["1/0"].bias == "1/1"
+
+
 def test_branches_share_the_stream():
     model, x = LINEN["gpt2"]
     variables = jax.eval_shape(model.init, jax.random.key(0), x)

@@ -34,7 +34,6 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns: list[str] = []
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
@@ -44,7 +43,6 @@ autodoc_typehints = "none"  # the docstrings say what the arguments are
 autodoc_member_order = "bysource"
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-nitpicky = False
 
 # Inventories are fetched from other sites, and a build must not depend on these.
 if os.environ.get("JAXINIT_INTERSPHINX") or os.environ.get("READTHEDOCS"):

@@ -159,13 +159,15 @@ def small_init(
     if width is not None:
         width = check.integer("width", width, low=1)
 
+    def wide(param: Param) -> int:
+        return width or stream_width("small_init", param)
+
     def inner(param: Param) -> Choice:
-        return normal(math.sqrt(2 / (5 * (width or stream_width("small_init", param)))))
+        return normal(math.sqrt(2 / (5 * wide(param))))
 
     def last(param: Param, branches: int) -> Choice:
         blocks = branches / 2
-        wide = width or stream_width("small_init", param)
-        return normal(2 / (blocks * math.sqrt(wide)))
+        return normal(2 / (blocks * math.sqrt(wide(param))))
 
     return _by_branches("small_init", layers, residual, inner, last)
 

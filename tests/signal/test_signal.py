@@ -907,9 +907,7 @@ def test_tables_of_positions_are_measured_where_they_are_looked_up(reference):
     tables = [path for path, each in network.items() if each.role == "embedding"]
     assert tables and set(tables) <= set(seen)
     for path in tables:
-        row, table = (
-            seen[path],
-            functools.reduce(dict.__getitem__, path.split("/"), params),
-        )
+        row = seen[path]
+        table = functools.reduce(dict.__getitem__, path.split("/"), params)
         low, high = jnp.quantile(jnp.abs(table), jnp.array([0.05, 0.99]))
         assert row.shape[-1] == table.shape[-1] and low < row.rms < high

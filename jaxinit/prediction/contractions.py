@@ -20,7 +20,7 @@ from jaxinit.prediction.entry import (
     nodes,
     number,
 )
-from jaxinit.prediction.values import Drawn, Given, Mixture
+from jaxinit.prediction.values import Drawn, Given, Lost, Mixture
 
 __all__ = [
     "contraction",
@@ -47,6 +47,8 @@ def moments(x: Any, axes: Sequence[int]) -> Moments:
         return power, near, far, next((e.assumed for _, e in x.parts if e.assumed), "")
     if isinstance(x, Entry):
         return x.power, x.position, x.example, x.assumed
+    if np.iscomplexobj(x.array):
+        raise Lost("complex numbers")
     return (*_of_array(np.asarray(x.array, np.float64), tuple(axes)), "")
 
 

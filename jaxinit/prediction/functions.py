@@ -58,7 +58,10 @@ def bind(eqn: Any, values: Sequence[np.ndarray]) -> np.ndarray:
         for v, d in zip(values, dtypes, strict=True)
     ]
     with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        return np.asarray(eqn.primitive.bind(*map(jnp.asarray, wide), **eqn.params))
+        found = np.asarray(eqn.primitive.bind(*map(jnp.asarray, wide), **eqn.params))
+    if np.iscomplexobj(found):
+        raise Lost("complex numbers")
+    return found
 
 
 def as_entry(name: str, x: Any, shape: Any) -> Entry:

@@ -59,7 +59,7 @@ class Interpreter:
             operands = [read(atom) for atom in eqn.invars]
             try:
                 outs = self._run(eqn, operands, here)
-            except (Lost, ValueError, IndexError) as error:
+            except (IndexError, TypeError, ValueError) as error:
                 outs = [self._guess(v.aval, eqn, error) for v in eqn.outvars]
             for k, (v, x) in enumerate(zip(eqn.outvars, outs, strict=True)):
                 env[v] = self.visit((*here, k), x)
@@ -71,7 +71,7 @@ class Interpreter:
         shape = aval.shape
         if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
             return Given(jnp.broadcast_to(jax.random.key(0), shape))
-        if not jnp.issubdtype(aval.dtype, jnp.floating):
+        if not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Given(np.zeros(shape, aval.dtype))
         return signal(shape, f"taken as 1 after {why}")
 

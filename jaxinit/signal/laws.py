@@ -82,7 +82,8 @@ def predict(
             return value
 
         _run(traced, inputs, visit)
-        return Prediction(tuple(_rows(traced, found, _backward(traced, inputs))))
+        back, why = _backward(traced, inputs)
+        return Prediction(tuple(_rows(traced, found, back, why)))
 
 
 def corrections(
@@ -136,8 +137,12 @@ def _batch(traced: Traced) -> int:
     return next((given.arrays[i].shape[0] for i in data if given.arrays[i].ndim), 1)
 
 
-def _backward(traced: Traced, inputs: list[Any]) -> dict[int, list[Any]]:
-    """What comes back to each tap of a unit signal that enters at the outputs."""
+def _backward(traced: Traced, inputs: list[Any]) -> tuple[dict[int, list[Any]], str]:
+    """What comes back to each tap of a unit signal at the outputs, or why nothing."""
+    try:
+        trace = traced.reverse()
+    except (NotImplementedError, TypeError, ValueError) as error:
+        return {}, f"no reverse pass: {str(error).partition(chr(10))[0]}"
     numbers = {tap.name: n for n, tap in enumerate(traced.taps)}
     found: dict[int, list[Any]] = {}
 
@@ -149,9 +154,9 @@ def _backward(traced: Traced, inputs: list[Any]) -> dict[int, list[Any]]:
     batch = _batch(traced)
     marks = [Given(tap.mark) for tap in traced.taps]
     units = [signal(x.shape) for x in traced.outputs]
-    trace = traced.reverse()
     Interpreter(batch, at).run(trace.jaxpr, trace.consts, [*inputs, *marks, *units])
-    return {n: each[::-1] for n, each in found.items()}  # loops run from their end
+    # A loop runs from its end.
+    return {n: each[::-1] for n, each in found.items()}, "not reached"
 
 
 def _times(x: Any, factor: float) -> Any:
@@ -162,7 +167,7 @@ def _times(x: Any, factor: float) -> Any:
 
 
 def _rows(
-    traced: Traced, found: dict[int, list[Any]], back: dict[int, list[Any]]
+    traced: Traced, found: dict[int, list[Any]], back: dict[int, list[Any]], why: str
 ) -> list[Predicted]:
     calls: dict[str, int] = {}
     taken: dict[int, int] = {}
@@ -172,17 +177,18 @@ def _rows(
         taken[n] = k + steps
         calls[label] = calls.get(label, 0) + 1
         (rms, note), (grad, grad_note) = (
-            _size(each.get(n, [])[k : k + steps]) for each in (found, back)
+            _size(each.get(n, [])[k : k + steps], silent)
+            for each, silent in ((found, "not reached"), (back, why))
         )
         rows.append(Predicted(label, calls[label], shape, rms, grad, note, grad_note))
     return rows
 
 
-def _size(values: list[Any]) -> tuple[float, str]:
+def _size(values: list[Any], silent: str) -> tuple[float, str]:
     """The rms over the steps of a loop, and what it rests on."""
     known = [p for p in map(_power, values) if p is not None]
     if not known:
-        return math.nan, "not reached"
+        return math.nan, silent
     note = next((each for each in map(_note, values) if each), "")
     return math.sqrt(sum(known) / len(known)), note
 

@@ -238,7 +238,7 @@ def _signpost_forward(name: str, y: jax.Array, probe: Any) -> tuple[jax.Array, N
 
 def _signpost_backward(name: str, _: None, g: jax.Array) -> tuple[Any, Any]:
     g = checkpoint_name(g, name)
-    return g, g.sum(dtype=jnp.float32)
+    return g, jnp.real(g).sum(dtype=jnp.float32)
 
 
 _signpost.defvjp(_signpost_forward, _signpost_backward)

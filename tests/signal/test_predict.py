@@ -276,6 +276,42 @@ def test_a_loop_in_time_says_so():
     assert next(row for row in found.rows if row.path == "x").note == ""
 
 
+def test_what_has_no_reverse_pass_is_predicted_forward():
+    def run(params: Any, x: jax.Array) -> jax.Array:
+        y = jax.lax.while_loop(lambda y: y.sum() < 0, jnp.abs, x @ params["a"])
+        return y @ params["b"]
+
+    params = {"a": W, "b": W}
+    first, second = signal.predict(
+        run, params, shape(8, WIDTH), rules=[("**", DENSE)]
+    ).rows
+    assert first.rms == pytest.approx(1.0) and math.isnan(first.grad_rms)
+    assert first.grad_note.startswith("no reverse pass: ")
+    assert second.note.startswith("taken as 1 after while")
+
+
+def other(dtype: str) -> tuple[Any, Any]:
+    def run(params: Any, x: jax.Array) -> jax.Array:
+        y = jnp.real(x.astype(dtype) @ params["a"])
+        return y.astype(jnp.float32) @ params["b"]
+
+    return run, {"a": jax.ShapeDtypeStruct((WIDTH, WIDTH), dtype), "b": W}
+
+
+def test_a_narrow_dtype_has_a_way_back():
+    run, params = other("bfloat16")
+    found = signal.predict(run, params, shape(8, WIDTH), rules=[("**", DENSE)])
+    back = [row.grad_rms for row in found.rows]
+    assert back == pytest.approx([1.0, 1.0], rel=1e-3)
+
+
+def test_complex_numbers_say_that_they_are_not_predicted():
+    run, params = other("complex64")
+    found = signal.predict(run, params, shape(8, WIDTH), rules=[("**", DENSE)])
+    assert "complex numbers" in found.rows[0].note + found.rows[1].note
+    assert found.rows[1].grad_rms == pytest.approx(1.0)
+
+
 def no_law(key: Any, shape: Any, dtype: Any = None) -> Any:
     return jnp.ones(shape, dtype)
 

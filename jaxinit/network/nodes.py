@@ -34,9 +34,9 @@ LINEAR = {"neg", "real", "conj", "imag", "add_any"}
 NAMES = """
 abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt
 ceil clamp complex cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor
-ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
-nextafter not or polygamma pow rem round rsqrt select_n sign sin sinh sqrt
-square sub tan tanh xor
+ge gt integer_pow is_finite le lgamma log log1p log2 logistic lt max min mul ne
+nextafter not one_minus_square or polygamma pow rem round rsqrt select_n sign sin
+sinh sqrt square sub tan tanh xor
 """
 ELEMENTWISE = LINEAR | set(NAMES.split())
 REDUCTIONS = {

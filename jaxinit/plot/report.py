@@ -43,10 +43,11 @@ def report(measured: Any, predicted: Any = None, ax: Axes | None = None) -> Axes
     """
     with canvas("report", ax) as axes:
         rows = getattr(measured, "rows", None)
-        if not rows or not hasattr(rows[0], "param_grad_rms"):
-            raise (TypeError if rows is None or rows else ValueError)(
-                f"measured must be a signal.Report with rows, got {measured!r}"
-            )
+        what = f"measured must be a signal.Report with rows, got {measured!r}"
+        if rows is None or (rows and not hasattr(rows[0], "param_grad_rms")):
+            raise TypeError(what)
+        if not rows:
+            raise ValueError(what)
         if predicted is not None:
             predicted.compare(measured)
         if ax is None:

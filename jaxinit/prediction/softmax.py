@@ -105,32 +105,38 @@ def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, ...]
     return two.mean(0), shared, (two - 2 * three + two**2).mean(0), near
 
 
+def _kinds(eqn: Any, x: Any, side: int) -> list[Any]:
+    """The kinds of axes of a product with data, whose other side has positions."""
+    contract, batched = eqn.params["dimension_numbers"]
+    mine, ours = contract[1 - side], batched[1 - side]
+    shape = eqn.outvars[0].aval.shape
+    kinds = [x.kinds[i] for i in ours]
+    free = [x.kinds[i] for i in range(len(x.shape)) if i not in (*mine, *ours)]
+    others = [
+        ((POSITION, n),) if n > 1 else ()
+        for n in shape[len(kinds) : len(shape) - len(free)]
+    ]
+    return [*kinds, *others, *free] if side == 0 else [*kinds, *free, *others]
+
+
 def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     """An average of values: their shared part stays, the rest shrinks.
 
     Going back, the sum is over queries, and gives each key its share.
     """
-    (contract, batched) = eqn.params["dimension_numbers"]
-    mine, ours = contract[1 - side], batched[1 - side]
-    power, near, far, note = moments(v, mine)
-    shape = eqn.outvars[0].aval.shape
-    kinds = [v.kinds[i] for i in ours]
-    free = [v.kinds[i] for i in range(len(v.shape)) if i not in (*mine, *ours)]
-    others = [
-        ((POSITION, n),) if n > 1 else ()
-        for n in shape[len(kinds) : len(shape) - len(free)]
-    ]
-    laid = [*kinds, *others, *free] if side == 0 else [*kinds, *free, *others]
+    contract, _ = eqn.params["dimension_numbers"]
+    power, near, far, note = moments(v, contract[1 - side])
+    laid = (eqn.outvars[0].aval.shape, _kinds(eqn, v, side))
     keys = math.prod(a.law.size(i, a.kind) for i in range(len(a.shape)))
     if any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1:
         rest = power - near
         both = near + rest * a.power, near + rest * a.shared
-        return gaussian(*both, far, shape, laid, note)
+        return gaussian(*both, far, *laid, note)
     n = math.prod(a.shape[i] for i in contract[side])
     whole = n * a.power / keys * power + n * (n - 1) * a.shared / keys * near
     cross = n * (1 - a.power) / (keys * (keys - 1)) * power
     cross += n * (n - 1) / keys**2 * near
-    return gaussian(whole, cross, (n / keys) ** 2 * far, shape, laid, note)
+    return gaussian(whole, cross, (n / keys) ** 2 * far, *laid, note)
 
 
 def slopes(g: Cotangent, e: Logits) -> Logits:
@@ -160,22 +166,14 @@ def slopes(g: Cotangent, e: Logits) -> Logits:
 
 def product(eqn: Any, s: Entry, x: Any, side: int) -> Entry:
     """Logits' gradients, times keys or queries."""
-    (contract, batched) = eqn.params["dimension_numbers"]
-    mine, ours = contract[1 - side], batched[1 - side]
-    power, near, _far, _note = moments(x, mine)
+    contract, _ = eqn.params["dimension_numbers"]
+    power, near, _far, _note = moments(x, contract[1 - side])
     n = math.prod(s.shape[i] for i in contract[side])
-    shape = eqn.outvars[0].aval.shape
-    kinds = [x.kinds[i] for i in ours]
-    free = [x.kinds[i] for i in range(len(x.shape)) if i not in (*mine, *ours)]
-    others = [
-        ((POSITION, m),) if m > 1 else ()
-        for m in shape[len(kinds) : len(shape) - len(free)]
-    ]
-    laid = [*kinds, *others, *free] if side == 0 else [*kinds, *free, *others]
+    laid = (eqn.outvars[0].aval.shape, _kinds(eqn, x, side))
     if any(s.size(i, KEY) > 1 for i in contract[side]):  # they sum to 0 over keys
         rest = n * (power - near)
         both = rest * s.power, rest * s.position
     else:
         queries = math.prod(s.size(i, QUERY) for i in contract[side])
         both = n * (s.power * power + (queries - 1) * s.position * near), 0.0
-    return gaussian(*both, 0.0, shape, laid, s.assumed)
+    return gaussian(*both, 0.0, *laid, s.assumed)

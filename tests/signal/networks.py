@@ -19,6 +19,7 @@ import jaxinit
 from jaxinit import signal
 from jaxinit.signal.sums import rms
 from jaxinit.signal.trace import Traced
+from tests.network.models import norm, s
 
 __all__ = ["NETWORKS", "RULES", "measure", "predict", "ratios"]
 
@@ -37,10 +38,6 @@ def network(build: Any) -> Any:
     return build
 
 
-def s(*shape: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, "float32")
-
-
 def data(*shape: int) -> jax.Array:
     x = jax.random.normal(jax.random.key(1), shape)
     return x / jnp.sqrt(jnp.square(x).mean())
@@ -50,19 +47,12 @@ def tokens(n: int = 512) -> jax.Array:
     return jax.random.randint(jax.random.key(1), (B, T), 0, n)
 
 
-def layer_norm(x: Any) -> Any:
-    x = x - x.mean(-1, keepdims=True)
+def rms_norm(x: Any) -> Any:
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
 
 
-def rms_norm(x: Any, axis: Any = -1) -> Any:
-    return x * jax.lax.rsqrt(jnp.square(x).mean(axis, keepdims=True) + 1e-6)
-
-
 def batch_norm(x: Any) -> Any:
-    axes = tuple(range(x.ndim - 1))
-    x = x - x.mean(axes, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.square(x).mean(axes, keepdims=True) + 1e-5)
+    return norm(x, axis=tuple(range(x.ndim - 1)))
 
 
 def conv(x: Any, w: Any, stride: int = 1, groups: int = 1) -> Any:
@@ -181,11 +171,11 @@ def convnext(n: int) -> Any:
     n = n // 2
 
     def run(p: Any, x: Any) -> Any:
-        x = layer_norm(conv(x, p["wstem"], 4))
+        x = norm(conv(x, p["wstem"], 4))
         for w, up, down in zip(p["wdepth"], p["wup"], p["wdown"], strict=True):
-            y = layer_norm(conv(x, w, groups=n))
+            y = norm(conv(x, w, groups=n))
             x = x + jax.nn.gelu(y @ up) @ down
-        return layer_norm(x.mean((1, 2))) @ p["whead"]
+        return norm(x.mean((1, 2))) @ p["whead"]
 
     shapes = {"wstem": s(4, 4, 3, n), "whead": s(n, 64), "wdepth": [s(5, 5, 1, n)] * 2}
     mlp = {"wup": [s(n, 4 * n)] * 2, "wdown": [s(4 * n, n)] * 2}
@@ -207,8 +197,8 @@ def block(p: Any, i: int) -> Any:
 
 
 def gpt2_block(q: Any, x: Any) -> Any:
-    x = x + attend(q, layer_norm(x), causal=True)
-    return x + jax.nn.gelu(layer_norm(x) @ q["wup"]) @ q["wdown"]
+    x = x + attend(q, norm(x), causal=True)
+    return x + jax.nn.gelu(norm(x) @ q["wup"]) @ q["wdown"]
 
 
 @network
@@ -217,7 +207,7 @@ def gpt2(n: int) -> Any:
         x = p["e"][ids] + p["eplace"][jnp.arange(T)][None]
         for i in range(2):
             x = gpt2_block(block(p, i), x)
-        return layer_norm(x) @ p["whead"]
+        return norm(x) @ p["whead"]
 
     return (
         run,
@@ -232,7 +222,7 @@ def scanned_gpt2(n: int) -> Any:
         x = p["e"][ids] + p["eplace"][jnp.arange(T)][None]
         layers = {name: p[name] for name in blocks(n)}
         x, _ = jax.lax.scan(lambda x, q: (gpt2_block(q, x), None), x, layers)
-        return layer_norm(x) @ p["whead"]
+        return norm(x) @ p["whead"]
 
     stacked = {name: s(2, *each[0].shape) for name, each in blocks(n).items()}
     return (
@@ -245,11 +235,11 @@ def scanned_gpt2(n: int) -> Any:
 @network
 def bert(n: int) -> Any:
     def run(p: Any, ids: Any) -> Any:
-        x = layer_norm(p["e"][ids] + p["eplace"][jnp.arange(T)][None])
+        x = norm(p["e"][ids] + p["eplace"][jnp.arange(T)][None])
         for i in range(2):
             q = block(p, i)
-            x = layer_norm(x + attend(q, x))
-            x = layer_norm(x + jax.nn.gelu(x @ q["wup"]) @ q["wdown"])
+            x = norm(x + attend(q, x))
+            x = norm(x + jax.nn.gelu(x @ q["wup"]) @ q["wdown"])
         return x @ p["whead"]
 
     return (
@@ -304,9 +294,9 @@ def vit(n: int) -> Any:
         x = conv(x, p["wstem"], 4).reshape(B, T, -1) + p["eplace"][None]
         for i in range(2):
             q = block(p, i)
-            x = x + attend(q, layer_norm(x))
-            x = x + jax.nn.gelu(layer_norm(x) @ q["wup"]) @ q["wdown"]
-        return layer_norm(x).mean(1) @ p["whead"]
+            x = x + attend(q, norm(x))
+            x = x + jax.nn.gelu(norm(x) @ q["wup"]) @ q["wdown"]
+        return norm(x).mean(1) @ p["whead"]
 
     shapes = {"wstem": s(4, 4, 3, n), "eplace": s(T, n), "whead": s(n, 64)}
     return run, shapes | blocks(n), data(B, 2 * IMAGE, 2 * IMAGE, 3)
@@ -318,10 +308,10 @@ def mixer(n: int) -> Any:
         x = x @ p["wstem"]
         for i in range(2):
             q = block(p, i)
-            y = jax.nn.gelu(jnp.einsum("btd,ts->bsd", layer_norm(x), q["win"]))
+            y = jax.nn.gelu(jnp.einsum("btd,ts->bsd", norm(x), q["win"]))
             x = x + jnp.einsum("bsd,st->btd", y, q["wout"])
-            x = x + jax.nn.gelu(layer_norm(x) @ q["wup"]) @ q["wdown"]
-        return layer_norm(x).mean(1) @ p["whead"]
+            x = x + jax.nn.gelu(norm(x) @ q["wup"]) @ q["wdown"]
+        return norm(x).mean(1) @ p["whead"]
 
     t = n // 8
     one = mlp_shapes(n) | {"win": s(t, 4 * t), "wout": s(4 * t, t)}

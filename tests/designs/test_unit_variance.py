@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After a design there is nothing left for LSUV to do.
+
+Mishkin & Matas (2015, arXiv:1511.06422) divide each kernel by the deviation of its
+output on a batch. The outputs of designed kernels have the size that is wanted as they
+are: 1, or 1 / √N at the end of one of N branches. What the literature leaves as small
+as it comes is left out: heads, and what comes of attention's average.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinit
+from jaxinit.signal.sums import rms
+from jaxinit.signal.trace import Traced
+from tests.helpers import SIGMAS
+from tests.signal.networks import NETWORKS, RULES
+
+QUICK = True  # see conftest.py
+
+WIDTH, SEEDS = 256, 8
+MOST = 0.03  # that LSUV may change, beside the standard error of its mean
+# GELU's map of lengths drives the examples of a batch apart, whatever their mean is.
+UNSTABLE, LONGEST = "gelu", 10
+
+
+def wanted(p: jaxinit.Parameter) -> float | None:
+    """The size that a kernel's output is to have, where LSUV would give it that."""
+    if p.role != "kernel" or p.after is None or p.invariant or "output" in p.before:
+        return None
+    if {"contraction", "loop"} & {*p.after.kinds}:
+        return None
+    return p.branch.of**-0.5 if p.branch else 1.0
+
+
+def changes(name: str, rules: Any = None) -> dict[str, np.ndarray]:
+    """The squares of what LSUV divides designed kernels by: (seeds,) by path."""
+    run, shapes, batch = NETWORKS[name](WIDTH)
+    traced = Traced(run, (shapes, batch), {}, values=False)
+    network, paths = traced.network, traced.given.paths
+    rules = jaxinit.design(run, shapes, batch) if rules is None else rules
+    zeros = jax.tree.map(jnp.asarray, traced.probes)
+
+    @jax.jit
+    def run_divided(leaves: Any, divisors: Any) -> Any:
+        divided = [x / d for x, d in zip(leaves, divisors, strict=True)]
+        return traced.run(divided, traced.given.arrays, zeros)[1]
+
+    def look(leaves: Any, divisors: Any) -> list[Any]:
+        records = jax.device_get(run_divided(leaves, divisors))
+        return list(traced.observations(records, zeros))
+
+    found: dict[str, list[float]] = {}
+    for seed in range(SEEDS):
+        drawn = jaxinit.init_tree(jax.random.key(seed), shapes, rules, layers=network)
+        leaves = jax.tree.leaves(drawn)
+        divisors = [np.ones((len(x), *[1] * (x.ndim - 1)), "float32") for x in leaves]
+        rows = look(leaves, divisors)
+        for k, path in enumerate([row.label for row in rows]):
+            whole, _, place = path.partition("[")  # of a slice of a stack
+            size = wanted(network[whole])
+            if size is None:
+                continue
+            factor = rms(rows[k].record["power"], rows[k].count) / size
+            slices = int(place[:-1]) if place else slice(None)
+            divisors[paths.index(whole)][slices] *= factor
+            found.setdefault(path, []).append(factor**2)
+            rows = look(leaves, divisors)
+    return {path: np.array(each) for path, each in found.items()}
+
+
+def off(squares: np.ndarray) -> float:
+    """How much LSUV changes a kernel, in the mean."""
+    return abs(math.sqrt(squares.mean()) - 1)
+
+
+def bound(found: Any) -> float:
+    """What it may, with the standard error of the mean, pooled over the kernels."""
+    variance = np.mean([np.var(each, ddof=1) for each in found.values()])
+    return MOST + SIGMAS * math.sqrt(variance / SEEDS) / 2
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lsuv_changes_no_kernel(name):
+    found = changes(name)
+    kept = list(found.values())[: LONGEST if name == UNSTABLE else None]
+    assert max(off(each) for each in kept) < bound(found)
+
+
+@pytest.mark.parametrize("name", ["llama", "vit"])
+def test_it_changes_kernels_that_pass_over_gates_and_branches(name):
+    found = changes(name, RULES)
+    assert max(off(each) for each in found.values()) > bound(found)

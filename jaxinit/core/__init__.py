@@ -13,7 +13,7 @@ from jaxinit.core.initializer import Initializer, callee, initializer
 from jaxinit.core.law import Law
 from jaxinit.core.registry import SINGLE, available, get, to_config
 from jaxinit.core.table import Tabular, align, cell, columns
-from jaxinit.core.value import FACTORIES, Value
+from jaxinit.core.value import FACTORIES, Value, once
 
 __all__ = [
     "FACTORIES",
@@ -39,6 +39,7 @@ __all__ = [
     "find",
     "get",
     "initializer",
+    "once",
     "operands",
     "require",
     "resolve",

@@ -27,6 +27,7 @@ from jaxinit.core.plain import (
 )
 
 P = ParamSpec("P")
+T = TypeVar("T")
 V = TypeVar("V", bound="Value")
 
 PACKAGE = __name__.partition(".")[0]
@@ -190,6 +191,16 @@ def value_factory(
         )
     FACTORIES[name] = factory
     return factory
+
+
+def once(known: dict[Any, T], key: Any, work: Callable[[], T]) -> T:
+    """What work() gives, known by a value; the newest 512 are kept."""
+    if key not in known:
+        found = work()
+        while len(known) >= 512:
+            known.pop(next(iter(known)))
+        known[key] = found
+    return known[key]
 
 
 def call_of(factory: Callable[..., Any]) -> str:

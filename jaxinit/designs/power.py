@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinit.core import once
 from jaxinit.gains import ACTIVATIONS, gain, on_host
 from jaxinit.network import After
 
@@ -40,11 +41,16 @@ def _moment(after: After, variances: tuple[float, ...], which: str) -> float | N
         if name and variance == 1:
             return 1 / gain(name, which) ** 2
         f: Any = ACTIVATIONS[name] if name else function
-        return _alone(f, math.sqrt(variance), which)
-    return _together(function, tuple(map(math.sqrt, variances)), which)
+        work = functools.partial(_alone, f, math.sqrt(variance), which)
+        return once(_known, (name or after.trail.key, variance, which), work)
+    scales = tuple(map(math.sqrt, variances))
+    work = functools.partial(_together, function, scales, which)
+    return once(_known, (after.trail.key, variances, which), work)
 
 
-@functools.lru_cache(maxsize=512)
+_known: dict[Any, float] = {}  # by what a trail does: itself, it holds the network
+
+
 def _alone(f: Any, scale: float, which: str) -> float:
     value = 1 / gain(lambda z: f(scale * z), which) ** 2
     return value if which == "forward" else value / scale**2

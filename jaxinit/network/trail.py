@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxinit.core import once
 from jaxinit.gains import ACTIVATIONS, on_host
 from jaxinit.network.moves import MOVES, SPLITS
 from jaxinit.network.nodes import ELEMENTWISE, Node, Weights, number
@@ -61,13 +62,27 @@ class Trail:
         return True
 
     @functools.cached_property
+    def key(self) -> Any:
+        """What it does, as a value: trails of equal keys are the same function."""
+        where = {id(node): k for k, node in enumerate((*self.ends, *self.chain))}
+        steps = (
+            (
+                node.name,
+                "" if node.name in (*MOVES, *SPLITS, "scan") else str(node.params),
+                tuple(where.get(id(x), _number_or_none(x)) for x in node.operands),
+            )
+            for node in self.chain
+        )
+        return len(self.ends), tuple(steps)
+
+    @functools.cached_property
     def name(self) -> str | None:
         """The activation's name, where it has one: that of equal values."""
         if len(self.ends) != 1 or not self.is_function:
             return None
         if all(_is_plain(node) for node in self.chain):
             return "identity"
-        return _name_of(self)
+        return once(_named, self.key, lambda: _name_of(self))
 
 
 def _kind(node: Node) -> str:
@@ -156,25 +171,14 @@ def _values() -> dict[str, np.ndarray]:
 
 
 def _name_of(trail: Trail) -> str | None:
-    where = {id(node): k for k, node in enumerate((*trail.ends, *trail.chain))}
-    key = tuple(
-        (
-            node.name,
-            str(node.params) if node.name in ELEMENTWISE else "",
-            tuple(where.get(id(x), _number_or_none(x)) for x in node.operands),
-        )
-        for node in trail.chain
-    )
-    if key not in _named:
-        found = on_host(lambda: np.asarray(jax.jit(trail)(GRID)))
-        close = [
-            name
-            for name, values in _values().items()
-            if np.allclose(found, values, rtol=1e-4, atol=1e-5)
-        ]
-        plain = "identity" if "identity" in close else None
-        _named[key] = plain or min(close, key=len, default=None)  # elu and not celu
-    return _named[key]
+    found = on_host(lambda: np.asarray(jax.jit(trail)(GRID)))
+    close = [
+        name
+        for name, values in _values().items()
+        if np.allclose(found, values, rtol=1e-4, atol=1e-5)
+    ]
+    plain = "identity" if "identity" in close else None
+    return plain or min(close, key=len, default=None)  # elu and not celu
 
 
 def _number_or_none(x: Any) -> Any:

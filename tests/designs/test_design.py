@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxinit
+from jaxinit.designs import power
 from tests.helpers import fresh, read_shapes
 from tests.models import LINEN
 
@@ -54,6 +55,22 @@ def test_an_activation_of_the_user():
     # E (a z + z²)² = E a² z² + 2 E a z³ + E z⁴, with a = 1 or 0.1 on the half lines
     odd = 2 * (1 - 0.1) * math.sqrt(2 / math.pi)
     assert found["1"] == pytest.approx(1 / (0.505 + odd + 3), rel=1e-6)
+
+
+def test_what_is_done_alike_is_integrated_once(monkeypatch):
+    done = []
+    alone = power._alone
+
+    def count(*args):
+        done.append(args)
+        return alone(*args)
+
+    monkeypatch.setattr(power, "_alone", count)
+    model, params = mlp(lambda x: jnp.where(x > 0, 0.7 * x, jnp.tanh(x)), depth=9)
+    found = scales(model, params, X)
+    assert len(done) == 1 and len({found[str(k)] for k in range(1, 9)}) == 1
+    scales(*mlp(lambda x: jnp.where(x > 0, 0.6 * x, jnp.tanh(x))), X)
+    assert len(done) == 2
 
 
 def test_gates_are_integrated_together():

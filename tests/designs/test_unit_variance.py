@@ -47,31 +47,37 @@ def changes(name: str, rules: Any = None) -> dict[str, np.ndarray]:
     zeros = jax.tree.map(jnp.asarray, traced.probes)
 
     @jax.jit
+    @jax.vmap
     def run_divided(leaves: Any, divisors: Any) -> Any:
         divided = [x / d for x, d in zip(leaves, divisors, strict=True)]
         return traced.run(divided, traced.given.arrays, zeros)[1]
 
-    def look(leaves: Any, divisors: Any) -> list[Any]:
-        records = jax.device_get(run_divided(leaves, divisors))
-        return list(traced.observations(records, zeros))
+    def look() -> list[Any]:
+        """The rows of each draw."""
+        every = jax.device_get(run_divided(leaves, divisors))
+        ones = [jax.tree.map(lambda x, i=i: x[i], every) for i in range(SEEDS)]
+        return [list(traced.observations(records, zeros)) for records in ones]
 
-    found: dict[str, list[float]] = {}
-    for seed in range(SEEDS):
-        drawn = jaxinit.init_tree(jax.random.key(seed), shapes, rules, layers=network)
-        leaves = jax.tree.leaves(drawn)
-        divisors = [np.ones((len(x), *[1] * (x.ndim - 1)), "float32") for x in leaves]
-        rows = look(leaves, divisors)
-        for k, path in enumerate([row.label for row in rows]):
-            whole, _, place = path.partition("[")  # of a slice of a stack
-            size = wanted(network[whole])
-            if size is None:
-                continue
-            factor = rms(rows[k].record["power"], rows[k].count) / size
-            slices = int(place[:-1]) if place else slice(None)
-            divisors[paths.index(whole)][slices] *= factor
-            found.setdefault(path, []).append(factor**2)
-            rows = look(leaves, divisors)
-    return {path: np.array(each) for path, each in found.items()}
+    draws = [
+        jax.tree.leaves(jaxinit.init_tree(key, shapes, rules, layers=network))
+        for key in jax.random.split(jax.random.key(0), SEEDS)
+    ]
+    leaves = [jnp.stack(each) for each in zip(*draws, strict=True)]
+    divisors = [np.ones((*x.shape[:2], *[1] * (x.ndim - 2)), "float32") for x in leaves]
+    found = {}
+    rows = look()
+    for k, path in enumerate([row.label for row in rows[0]]):
+        whole, _, place = path.partition("[")  # of a slice of a stack
+        size = wanted(network[whole])
+        if size is None:
+            continue
+        factors = np.array([rms(r[k].record["power"], r[k].count) for r in rows]) / size
+        divisor = divisors[paths.index(whole)]
+        slices = divisor[:, int(place[:-1])] if place else divisor
+        slices *= factors.reshape(-1, *[1] * (slices.ndim - 1))
+        found[path] = factors**2
+        rows = look()
+    return found
 
 
 def off(squares: np.ndarray) -> float:

@@ -2,7 +2,8 @@
 """Lines at the edge of chaos, where both directions keep their size."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxinit.designs.lines import Line
 from jaxinit.designs.power import mean_square, slope_square
@@ -20,17 +21,11 @@ def at_criticality(network: Network, lines: Sequence[Line]) -> list[Line]:
     χ_1 = σ_w² E f′² = 1 keeps gradients, and σ_w² E f² + σ_b² = 1 lengths. Where there
     is no such point, or no bias that the second wants, the line stays and says so.
     """
-    found: dict[str, Line] = {}
+    found = {each.path: each for each in lines}
     for p in network.values():
         if p.role == "kernel" and _is_chained(p):
-            found |= _of_kernel(p)
-    told: Mapping[str, Line] = {each.path: each for each in lines}
-    for path, line in found.items():
-        if line.initializer is None:
-            old = told[path]
-            reason = f"{old.reason}; {line.reason}"
-            found[path] = Line(path, old.initializer, reason)
-    return [found.get(each.path, each) for each in lines]
+            found |= _of_kernel(p, found[p.path])
+    return [found[each.path] for each in lines]
 
 
 def _is_chained(p: Parameter) -> bool:
@@ -47,7 +42,8 @@ def _is_chained(p: Parameter) -> bool:
     )
 
 
-def _of_kernel(p: Parameter) -> dict[str, Line]:
+def _of_kernel(p: Parameter, old: Line) -> dict[str, Line]:
+    """The lines of a kernel and its bias, or the old one and why it stays."""
     after = p.after
     assert after is not None
     slope, square = slope_square(after, [1.0]), mean_square(after, [1.0])
@@ -57,10 +53,10 @@ def _of_kernel(p: Parameter) -> dict[str, Line]:
     weight, rest = 1 / slope, 1 - square / slope
     if rest < -EXACT:
         why = f"no critical point of length 1 behind {name}: E f² > E f′²"
-        return {p.path: Line(p.path, None, why)}
+        return {p.path: replace(old, reason=f"{old.reason}; {why}")}
     if rest > EXACT and not p.bias:
         why = f"the critical point behind {name} wants a bias, and there is none"
-        return {p.path: Line(p.path, None, why)}
+        return {p.path: replace(old, reason=f"{old.reason}; {why}")}
     init = variance_scaling(float(f"{weight:.12g}"), "fan_in", "normal")
     why = f"{weight:.4g} / fan_in: at the edge of chaos behind {name}, E f′² = 1 / σ_w²"
     lines = {p.path: Line(p.path, init, why)}

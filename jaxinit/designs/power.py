@@ -4,6 +4,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -51,8 +52,19 @@ def _moment(after: After, variances: tuple[float, ...], which: str) -> float | N
 _known: dict[Any, float] = {}  # by what a trail does: itself, it holds the network
 
 
+@dataclass
+class _Scaled:
+    """f(scale · z), without a hash, so that `gain` does not keep it."""
+
+    f: Any
+    scale: float
+
+    def __call__(self, z: Any) -> Any:
+        return self.f(self.scale * z)
+
+
 def _alone(f: Any, scale: float, which: str) -> float:
-    value = 1 / gain(lambda z: f(scale * z), which) ** 2
+    value = 1 / gain(_Scaled(f, scale), which) ** 2
     return value if which == "forward" else value / scale**2
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Designs: scales that follow from the network, held against what it then does."""
 
+import gc
 import json
 import math
 import pickle
+import weakref
 from typing import Any
 
 import flax.linen as nn
@@ -57,13 +59,13 @@ def test_an_activation_of_the_user():
     assert found["1"] == pytest.approx(1 / (0.505 + odd + 3), rel=1e-6)
 
 
-def test_what_is_done_alike_is_integrated_once(monkeypatch):
-    done = []
+def test_what_is_done_alike_is_integrated_once_and_not_held(monkeypatch):
+    done: list[Any] = []
     alone = power._alone
 
-    def count(*args):
-        done.append(args)
-        return alone(*args)
+    def count(f, *args):
+        done.append(weakref.ref(f))
+        return alone(f, *args)
 
     monkeypatch.setattr(power, "_alone", count)
     model, params = mlp(lambda x: jnp.where(x > 0, 0.7 * x, jnp.tanh(x)), depth=9)
@@ -71,6 +73,8 @@ def test_what_is_done_alike_is_integrated_once(monkeypatch):
     assert len(done) == 1 and len({found[str(k)] for k in range(1, 9)}) == 1
     scales(*mlp(lambda x: jnp.where(x > 0, 0.6 * x, jnp.tanh(x))), X)
     assert len(done) == 2
+    gc.collect()
+    assert [each() for each in done] == [None, None]  # they hold a network
 
 
 def test_gates_are_integrated_together():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`design`: an initialisation for any network, each scale with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,10 @@ from jaxinit.core import checks as check
 from jaxinit.designs.critical import at_criticality
 from jaxinit.designs.formulas import formula
 from jaxinit.designs.lines import Design, Line
-from jaxinit.families import normal
+from jaxinit.families import normal, ones, zeros
 from jaxinit.network import Network, Parameter, read
 from jaxinit.signal import corrections
+from jaxinit.trees import leaves_of
 
 __all__ = ["design"]
 
@@ -37,7 +38,8 @@ def design(model: Any, *args: Any, direction: str = "forward", **kwargs: Any) ->
     that are correlated, its deviation is multiplied by what is missing, in order of
     execution. The head's output, and what comes of attention's average, may begin
     small. What is recurrent is orthogonal. Look-ups have variance 1, or 1 / features
-    where the table is the last layer too. Biases are 0, scales 1.
+    where the table is the last layer too. Biases are 0, scales 1, running means 0 and
+    running variances 1.
 
     For gradients, direction="backward" keeps the mean square of what comes back:
     Var W = 1 / (fan_out · E f′²). For both, direction="critical" puts kernels behind an
@@ -84,10 +86,27 @@ def design(model: Any, *args: Any, direction: str = "forward", **kwargs: Any) ->
     network = read(model, *args, **kwargs)
     lines = [formula(network, each, direction) for each in network.values()]
     if direction == "critical":
-        return Design(at_criticality(network, lines))
+        lines = at_criticality(network, lines)
     if direction == "forward":
         lines = _correct(lines, network, model, args, kwargs)
-    return Design(lines)
+    return Design([*lines, *_averages(args, network)])
+
+
+def _averages(args: Any, network: Network) -> list[Line]:
+    """Lines of the running averages that Linen keeps beside the parameters."""
+    given = args[0] if args else None
+    if not isinstance(given, Mapping) or "batch_stats" not in given:
+        return []
+    leaves, _ = leaves_of({"batch_stats": given["batch_stats"]}, {})
+    lines = {
+        "mean": (zeros, "0 at first: running mean"),
+        "var": (ones, "1 at first: running variance"),
+    }
+    return [
+        Line(leaf.param.path, *lines[leaf.param.name])
+        for leaf in leaves
+        if leaf.param.name in lines and leaf.param.path not in network
+    ]
 
 
 def _correct(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxinit.core import Initializer, Tabular, to_config
-from jaxinit.trees import Pattern
+from jaxinit.trees import Pattern, Possible
 
 __all__ = ["Design", "Line"]
 
@@ -36,13 +36,14 @@ class Line:
     def rule(self) -> tuple[Pattern, Any]:
         """The rule for `init_tree`, for this path alone."""
         literal = "".join(f"[{c}]" if c in "*?[" else c for c in self.path)
-        return f"/{literal}", self.initializer
+        return Possible(f"/{literal}"), self.initializer
 
 
 class Design(Tabular, tuple[Any, ...]):
     """Rules for `init_tree`, each with its reason; it prints as a table.
 
-    It is a tuple of pairs (pattern, initializer), to be put behind rules of your own.
+    It is a tuple of pairs (pattern, initializer), to be put behind rules of your own,
+    which may take the place of some of them, and good for a part of the tree as well.
     `lines` has the reasons, and what was left to you.
 
     Example:

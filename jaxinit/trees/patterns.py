@@ -61,6 +61,12 @@ class Rest:
         return bool(jnp.issubdtype(param.dtype, jnp.inexact))
 
 
+class Possible(str):
+    """A glob whose rule may be left with nothing: one of a whole set, for one leaf."""
+
+    __slots__ = ()
+
+
 class Line(NamedTuple):
     """What a rule chooses for a parameter, and why, in the rule's words.
 

@@ -25,6 +25,7 @@ from jaxinit.trees.parts import Part
 from jaxinit.trees.patterns import (
     Param,
     Pattern,
+    Possible,
     Rules,
     Unplaced,
     nearest,
@@ -240,7 +241,7 @@ def plan_of(
         elif rule is not None and rule.value is None and not leaf.is_array:
             wrong.append(f"{path} is a shape, and {rule.who} keeps arrays")
     for rule in rules:
-        if rule not in chosen:
+        if rule not in chosen and not isinstance(rule.pattern, Possible):
             hits = [rule.matches(leaf.param) for leaf in leaves]
             winners = [each for each, hit in zip(chosen, hits, strict=True) if hit]
             takers = dict.fromkeys(each.who for each in winners if each is not None)

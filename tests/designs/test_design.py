@@ -174,8 +174,7 @@ def test_one_line_initialises_any_network(name, key):
     network, rules = read_shapes(model, x), jaxinit.design(model, shapes, x)
     left = [each.path for each in rules.lines if each.initializer is None]
     assert left == []
-    params = {"params": nn.unbox(shapes)["params"]}
-    table = jaxinit.describe_tree(params, rules, layers=network)
+    table = jaxinit.describe_tree(nn.unbox(shapes), rules, layers=network)
     assert len(table.rows) == len(rules.lines) == len(rules)
 
 
@@ -242,8 +241,32 @@ def test_a_prediction_corrects_what_the_formulas_miss():
     assert jaxinit.design(model, shapes, jnp.zeros_like(x)) == jaxinit.design(
         model, shapes, jax.ShapeDtypeStruct(x.shape, x.dtype)
     )
+
+
+def test_running_averages_start_as_those_of_unit_gaussians(key):
+    model, x = Image(), jnp.zeros((8, 8, 8, 3))
+    shapes = jax.eval_shape(model.init, key, x)
+    made = jaxinit.design(model, shapes, x)
+    network = jaxinit.read(model, shapes, x)
+    variables = jaxinit.init_tree(fresh(key), shapes, made, layers=network)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, shapes)
+    averages = variables["batch_stats"]["BatchNorm_0"]
+    assert not averages["mean"].any() and (averages["var"] == 1).all()
+    reasons = {each.path: each.reason for each in made.lines}
+    var = "batch_stats/BatchNorm_0/var"
+    assert reasons[var] == "1 at first: running variance"
     parameters = {"params": shapes["params"]}
-    assert len(jaxinit.describe_tree(parameters, made).rows) == len(made)
+    table = jaxinit.describe_tree(parameters, made, layers=network)
+    assert len(table.rows) == len(made) - 2  # a part of the tree will do
+
+
+def test_rules_of_your_own_stand_before_it(key):
+    model, params = mlp(jnp.tanh)
+    rules = [("1", jaxinit.zeros), *jaxinit.design(model, params, X)]
+    drawn = jaxinit.init_tree(key, params, rules)
+    assert not drawn[1].any() and drawn[0].any() and drawn[2].any()
+    with pytest.raises(ValueError, match=r"rule 0 \('7'\) matches nothing"):
+        jaxinit.init_tree(key, params, [("7", jaxinit.zeros), *rules[1:]])
 
 
 def test_what_is_not_known_is_left():

@@ -21,7 +21,7 @@ from jaxinit.signal.sums import rms
 from jaxinit.signal.trace import Traced
 from tests.network.models import norm, s
 
-__all__ = ["NETWORKS", "RULES", "measure", "predict", "ratios"]
+__all__ = ["NETWORKS", "RULES", "UNSTABLE", "measure", "predict", "ratios"]
 
 NETWORKS: dict[str, Callable[[int], tuple[Any, Any, Any]]] = {}
 KERNEL = jaxinit.variance_scaling(1.0, "fan_in", "normal")
@@ -30,6 +30,7 @@ TABLE = jaxinit.normal(1.0)
 RULES = [
     ("**", jaxinit.per_param(lambda p: TABLE if p.path[0] == "e" else KERNEL)),
 ]
+UNSTABLE = "gelu"  # a difference in length grows with each layer, whatever the width
 B, T, H, IMAGE = 4, 16, 4, 8  # examples, tokens, heads, pixels along a side
 
 

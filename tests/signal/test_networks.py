@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import SIGMAS
-from tests.signal.networks import NETWORKS, measure, predict
+from tests.signal.networks import NETWORKS, UNSTABLE, measure, predict
 
 QUICK = True  # see conftest.py
 
@@ -31,7 +31,6 @@ ROUGH = {
     "lstm": 0.35,
 }
 SOFTMAX = 0.12  # approximate, and said so
-UNSTABLE = "gelu"  # a difference grows with each layer, whatever the width
 
 
 def width(name: str) -> int:

@@ -37,6 +37,7 @@ PANELS = (-9.0, -6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.5, 4.0, 6.0, 9.0)
 EACH = 10  # Gauss-Legendre nodes in a panel: kinks at 0 are where panels meet
 MOST = 3  # sources that one function is integrated over
 ORDER = 40  # of the Hermite series
+UNSEEN = 1e-17  # a weight that quantiles do not show
 
 
 @functools.cache
@@ -190,7 +191,8 @@ def collapse(entry: Entry) -> Entry:
         return entry
     _z, w = nodes()
     weights = functools.reduce(np.multiply.outer, [w] * len(entry.sources)).ravel()
-    values = entry.values.ravel()
+    seen = weights > UNSEEN  # of a million nodes the corners weigh nothing
+    weights, values = weights[seen], entry.values.ravel()[seen]
     order = np.argsort(values)
     below = np.cumsum(weights[order]) - weights[order] / 2
     chances = np.cumsum(w) - w / 2

@@ -370,28 +370,23 @@ def predict(build: Any, n: int) -> Any:
 def measure(build: Any, n: int, seeds: int) -> np.ndarray:
     """Squares of rms of outputs and gradients: (seeds, rows, 2)."""
     run, shapes, batch = build(n)
-    args = (shapes, batch)
-    traced = Traced(run, args, {}, values=False)
+    traced = Traced(run, (shapes, batch), {}, values=False)
+    zeros = jax.tree.map(jnp.asarray, traced.probes)
 
-    def one(key: jax.Array) -> Any:
-        weights, back = jax.random.split(key)
-        drawn = jaxinit.init_tree(weights, shapes, RULES, layers=traced.network)
-
+    @jax.jit
+    def both_ways(leaves: Any, key: jax.Array) -> Any:
         def objective(probes: Any) -> Any:
-            out, records = traced.run(
-                jax.tree.leaves(drawn), traced.given.arrays, probes
-            )
-            v = jax.random.normal(back, out.shape)
-            return jnp.vdot(v, out), records
+            out, records = traced.run(leaves, traced.given.arrays, probes)
+            powers = {k: {"power": sums["power"]} for k, sums in records.items()}
+            return jnp.vdot(jax.random.normal(key, out.shape), out), powers
 
-        zeros = jax.tree.map(jnp.asarray, traced.probes)
-        slopes, records = jax.grad(objective, has_aux=True)(zeros)
-        return records, slopes
+        return jax.grad(objective, has_aux=True)(zeros)
 
-    compiled = jax.jit(one)
     found = []
     for seed in range(seeds):
-        records, slopes = jax.device_get(compiled(jax.random.key(seed)))
+        weights, back = jax.random.split(jax.random.key(seed))
+        drawn = jaxinit.init_tree(weights, shapes, RULES, layers=traced.network)
+        slopes, records = jax.device_get(both_ways(jax.tree.leaves(drawn), back))
         found.append(
             [
                 [rms(sums["power"], row.count) ** 2 for sums in (row.record, row.back)]

@@ -58,12 +58,12 @@ def pytest_collection_finish() -> None:
 def programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """What a file compiles and caches is its own, and goes with it: it fills a worker.
 
-    Where no program is the subject, neither its bits nor its text nor its speed, the
-    file says `QUICK = True`, and LLVM leaves out most of its optimisations.
+    Where no program is the subject, neither its text nor its speed, the file says
+    `QUICK = True`, and LLVM leaves out most of its optimisations. Where bits are, it
+    says `QUICK = SHORT`: they are those of users' programs where `XLA_FLAGS=` asks.
     """
-    jax.config.update(
-        "jax_disable_most_optimizations", hasattr(request.module, "QUICK")
-    )
+    quick = getattr(request.module, "QUICK", False)
+    jax.config.update("jax_disable_most_optimizations", quick)
     yield
     for thing in vars(request.module).values():
         if hasattr(thing, "cache_clear") and thing.__module__.startswith("tests."):

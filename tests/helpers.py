@@ -3,6 +3,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import jaxinit
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
+SHORT = os.environ.get("XLA_FLAGS") != ""  # not the programs of users: see conftest.py
 SIGMAS = 5.0  # a right answer fails one check in two million
 
 

@@ -37,6 +37,8 @@ import jax
 from flax import linen as nn
 
 jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 model, x = nn.Dense(3), jax.numpy.ones((2, 4))
 variables = model.init(jax.random.key(0), x)
 
@@ -64,7 +66,7 @@ def works():
         found["report"] = str(error)
     return found
 
-for what in sys.argv[1:]:
+for what in sys.argv[2:]:
     place, _, name = what.rpartition(".")
     module = importlib.import_module(place)
     thing = getattr(module, name)
@@ -80,10 +82,11 @@ for what in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def without() -> dict[str, Any]:
+def without(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What works without each name, or the traceback."""
+    cache = str(tmp_path_factory.mktemp("programs"))
     done = subprocess.run(
-        [sys.executable, "-c", TAKEN_AWAY, WHOLE, *REMOVED],
+        [sys.executable, "-c", TAKEN_AWAY, cache, WHOLE, *REMOVED],
         capture_output=True,
         text=True,
         cwd=PACKAGE.parent,

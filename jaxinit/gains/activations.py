@@ -3,6 +3,8 @@
 
 import functools
 import math
+import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -16,6 +18,7 @@ from jaxinit.core import checks as check
 
 Activation: TypeAlias = Callable[[Any], Any]  # elementwise, written in jax.numpy
 Result = TypeVar("Result")
+_FREE = threading.Lock()  # held while the thread that is kept works
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,7 +70,9 @@ def function_of(activation: object, argument: str = "activation") -> Activation:
 def on_host(work: Callable[[], Result]) -> Result:
     """work() in float64 on the CPU, apart from what the caller traces or has set.
 
-    JAX keeps the trace, the mesh and local settings per thread; a fresh one has none.
+    JAX keeps the trace, the mesh and local settings per thread; one of our own has
+    none. It is kept, for what JAX does the first time in a thread takes longer than an
+    integral; work that begins while it is busy, within other work say, has a fresh one.
     """
     try:
         device = jax.local_devices(backend="cpu")[0]
@@ -83,8 +88,19 @@ def on_host(work: Callable[[], Result]) -> Result:
         ):
             return work()
 
+    if _FREE.acquire(blocking=False):
+        try:
+            return _kept(os.getpid()).submit(apart).result()
+        finally:
+            _FREE.release()
     with ThreadPoolExecutor(max_workers=1) as fresh:
         return fresh.submit(apart).result()
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(process: int) -> ThreadPoolExecutor:
+    """The thread of a process: a fork has none of its parent's."""
+    return ThreadPoolExecutor(max_workers=1)
 
 
 def numeric(

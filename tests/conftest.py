@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -41,6 +42,36 @@ LIBC = ctypes.CDLL(None)
 GIVE_BACK = getattr(LIBC, "malloc_trim", None)  # of the GNU libc alone
 if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
+
+
+EVERY = 4  # row of a sweep is a short one
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rows",
+        choices=("short", "rest", "all"),
+        default="short",
+        help=f"every {EVERY}th row of a sweep and no long test, the rest, or all",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """What holds at many rows is shown by some; `.ci/run` has the rest too."""
+    wanted = config.getoption("rows")
+    seen: Counter[str] = Counter()
+    here, left = [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        sweep = item.get_closest_marker("sweep") is not None
+        long = (sweep and seen[test] % EVERY) or item.get_closest_marker("thorough")
+        rows = "rest" if long else "short"
+        (here if wanted in (rows, "all") else left).append(item)
+        seen[test] += 1
+    config.hook.pytest_deselected(items=left)
+    items[:] = here
 
 
 def pytest_collection_finish() -> None:

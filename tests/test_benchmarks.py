@@ -21,6 +21,7 @@ def one_key_for_all() -> Iterator[None]:
         yield
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", CASES)
 def test_each_case_draws(case):
     for competitor in ("jaxinit", "jax"):

@@ -27,6 +27,7 @@ def is_run(path: Path) -> bool:
     return bool(blocks(path)) and path.stem not in ELSEWHERE
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("path", [*filter(is_run, PAGES)], ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs_in_order(path, capsys):
     names: dict[str, object] = {"__name__": path.stem}

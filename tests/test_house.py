@@ -226,6 +226,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=lambda x: x.split("\n")[0])
 def test_every_example_holds(name, text, capsys):
     assert ">>>" in text and "SKIP" not in text

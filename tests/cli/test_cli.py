@@ -359,6 +359,7 @@ def test_show_wants_what_the_law_promises_and_measures_the_draw(capsys):
     assert max(map(abs, z.values())) < 5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("call", "count"),
     [

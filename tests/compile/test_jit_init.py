@@ -78,6 +78,7 @@ def shallow(name):
     return model, x
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LINEN)
 def test_a_linen_model_is_that_of_jit(name, key):
     model, x = shallow(name)

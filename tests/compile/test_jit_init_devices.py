@@ -191,6 +191,7 @@ def places(tree):
     return [(x.devices(), x.committed) for x in jax.tree.leaves(tree)]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fn", [layers, various])
 @pytest.mark.parametrize(
     "place", [lambda mesh: jax.devices()[3], everywhere], ids=["device 3", "mesh"]
@@ -213,6 +214,7 @@ def test_the_default_device_is_heeded(fn, key):
 # --- under other transformations ------------------------------------------------------
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fn", [layers, nested, two_of_one, scanned, constants])
 def test_under_jit(fn, key):
     init = jax.jit(jit_init(fn))

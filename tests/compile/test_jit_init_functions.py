@@ -322,11 +322,13 @@ FUNCTIONS = [
 ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fn", FUNCTIONS, ids=lambda fn: fn.__name__)
 def test_a_function_is_that_of_jit(fn, key):
     assert_same(fn, key)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fn", [chain, many, folded, nested], ids=lambda f: f.__name__)
 def test_a_function_of_legacy_keys_is_that_of_jit(fn):
     assert_same(fn, random.PRNGKey(1))

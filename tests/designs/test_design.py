@@ -167,6 +167,7 @@ def test_branches_share_the_stream():
     assert lines["params/Embed_0/embedding"].initializer == jaxinit.normal(1.0)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LINEN)
 def test_one_line_initialises_any_network(name, key):
     model, x = LINEN[name]
@@ -199,6 +200,7 @@ def factors(rules: Any, activation: Any, key: jax.Array) -> np.ndarray:
     return np.array([row.rms for row in rows])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.gelu, jax.nn.relu])
 def test_the_signal_is_kept_through_twenty_layers(activation, key):
     """log rms walks by √(5 / width) a layer at most (Hanin & Rolnick 2018)."""

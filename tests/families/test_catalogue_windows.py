@@ -72,6 +72,7 @@ def nearest(y: np.ndarray, factor: tuple[int, ...]) -> np.ndarray:
     return y
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("order", ["depth_to_space", "pixel_shuffle"])
 @pytest.mark.parametrize("factor", [(3,), (2, 2), (3, 2), (2, 1, 2)], ids=str)
 def test_icnr_starts_as_nearest_pixels(factor, order, key):
@@ -91,6 +92,7 @@ def test_one_factor_for_all_axes(key):
         chex.assert_trees_all_equal(one, two)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("factor", "sizes"),
     [((2,), (9,)), ((3,), (9,)), ((4, 3), (6, 5)), ((2, 3, 2), None)],

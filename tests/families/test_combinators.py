@@ -22,6 +22,7 @@ def test_scaled(inner, key):
     chex.assert_trees_all_close(w, -0.5 * inner(fresh(key), (8, 4)), rtol=1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
 @pytest.mark.parametrize("inner", [OURS, THEIRS], ids=["ours", "theirs"])
 def test_stacked_slices_are_the_initializers_own(inner, axis, key):

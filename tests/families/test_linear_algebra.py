@@ -30,6 +30,7 @@ def is_isometry(
     return bool(abs(gram - scale**2 * np.eye(gram.shape[-1])).max() <= atol)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (40, 9), (9, 40), (2, 3, 4, 5)])
@@ -58,6 +59,7 @@ def test_the_column_axis(column_axis, key):
     assert is_isometry(columns.reshape(-1, w.shape[column_axis]))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("batch_axis", [0, 1, (0, 2), -2])
 def test_batch_axes_stack_independent_matrices(batch_axis, key):
     w = np.asarray(jaxinit.orthogonal(batch_axis=batch_axis)(key, (3, 4, 5, 6)))
@@ -92,6 +94,7 @@ def conv(x: jax.Array, w: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=dims)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("window", [(3, 3), (2, 4)])
 @pytest.mark.parametrize(("features_in", "features_out"), [(6, 6), (6, 10), (10, 6)])
 def test_delta_orthogonal_keeps_a_norm(window, features_in, features_out, key):

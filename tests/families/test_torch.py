@@ -86,6 +86,7 @@ def fits(init: jaxinit.Initializer, law, key: jax.Array) -> bool:
     return bool(moment and scipy.stats.kstest(x, law.cdf).pvalue > 1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ROWS)
 def test_distribution(name, key):
     assert fits(*ROWS[name], key)

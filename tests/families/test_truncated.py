@@ -56,6 +56,7 @@ def uniforms(x: np.ndarray, lower: float, upper: float) -> np.ndarray:
     )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("lower", "upper"), BOUNDS)
 def test_the_law_between_any_bounds(lower, upper, dtype):

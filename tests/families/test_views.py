@@ -82,6 +82,7 @@ def matrices(init, name, key):
     return read(np.asarray(w, np.float64))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ROWS)
 def test_all_singular_values_are_the_scale(name, key):
     found = matrices(ORTHOGONAL, name, key)
@@ -90,6 +91,7 @@ def test_all_singular_values_are_the_scale(name, key):
         assert len({each.tobytes() for each in found}) == len(found)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["query", "out", "batch", "groups", "reversed"])
 def test_other_families_of_matrices_see_them_too(name, key):
     found = matrices(jaxinit.spectral_orthogonal(2.0), name, key)

@@ -103,6 +103,7 @@ CLOSED: dict[str, tuple[float, float, float]] = {
 MEANS = {"selu": 0, "tanh": 0, "softsign": 0, "sigmoid": 0.5}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("name", ORACLE)
 def test_fifty_digits(name, direction):
@@ -115,6 +116,7 @@ def test_the_oracle_has_all_of_them():
     assert all(set(row) == {"forward", "backward"} for row in ORACLE.values())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_forms(name):
     power, slope, mean = CLOSED[name]
@@ -173,6 +175,7 @@ def moments_of_shifted(c: float) -> tuple[float, float, float]:
     return power, tail(c), density(c) - c * tail(c)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("c", [0.3137, -2.71828, 0.501, 0.998, 1 + 1e-7, 3.14159])
 def test_kinks_at_odd_places(c):
     power, slope, mean = moments_of_shifted(c)

@@ -67,11 +67,13 @@ def disagreements(name: str, parameters: dict[str, Parameter]) -> list[str]:
     return found
 
 
+@pytest.mark.sweep
 @every_model
 def test_the_fans_are_those_that_are_counted(name):
     assert not disagreements(name, dict(network(name)))
 
 
+@pytest.mark.thorough
 def test_there_are_many_models_and_kernels():
     kernels = [p for name in NAMES for p in network(name).values() if p.fan_in]
     assert len(NAMES) >= 80 and len(kernels) >= 400
@@ -146,6 +148,7 @@ def test_parameters_do_what_their_names_say(name):
 DRAWN = ["perceptron", "gpt2", "letters", "mapped", "lora", "llama", "qkv_interleaved"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", DRAWN)
 def test_draws_have_the_variance_that_is_counted(name):
     """E y² of unit kernels and inputs is fan_in, that of the way back fan_out."""
@@ -162,6 +165,7 @@ def test_draws_have_the_variance_that_is_counted(name):
 CONVOLUTIONS = ["conv_grouped", "conv_strided", "conv_dilated", "u_net", "convnext"]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_draws_of_convolutions_have_the_variance_that_is_counted(name):
     """Forward, where no border and no dilated input is."""

@@ -46,6 +46,7 @@ def same(one: Network, other: Network) -> None:
         assert facts(one[path]) == facts(other[path]), path
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint], ids=["jit", "remat"])
 def test_calls_change_nothing(wrap, name):

@@ -110,6 +110,7 @@ def check(seed: int) -> bool:
     return True
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("block", range(10))
 def test_kernels_that_were_moved_are_counted(block):
     """And nearly all can be followed."""

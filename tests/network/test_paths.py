@@ -336,6 +336,7 @@ BRANCHES = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_each_model_has_its_branches_and_no_others(name):
     """None in recurrent cells, gated units, LoRA, skips that are concatenated."""

@@ -73,6 +73,7 @@ def test_notebooks_get_the_same_table():
     assert cells.notes == repr(found).splitlines()[len(found) + 1 :]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NAMES)
 def test_it_has_each_parameter_once_in_order(name):
     found = network(name)

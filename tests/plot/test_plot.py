@@ -72,6 +72,7 @@ def texts(ax: Any) -> list[Any]:
     return [*labels, *ticks, *(legend.get_texts() if legend else [])]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_new_figure_can_be_read(name):
     ax = PLOTS[name]()

@@ -40,6 +40,7 @@ def deepnorm(depth: int, alpha: float, patterns: list[str]) -> Any:
     return [("alpha", jaxinit.constant(alpha)), *recipe]
 
 
+@pytest.mark.thorough
 def test_deepnorm_with_attention_learns_alike_at_every_depth(key):
     def deep(depth: int) -> float:
         scales, _ = rules.deepnorm_scales(depth, 0)
@@ -54,6 +55,7 @@ def test_deepnorm_with_attention_learns_alike_at_every_depth(key):
     assert exponent(plain(2), plain(32), 16) > 1 / 4
 
 
+@pytest.mark.thorough
 def test_t_fixup_with_attention_learns_alike_at_every_depth(key):
     def at(layers: int, depth: int) -> float:
         recipe = rules.t_fixup(0, layers, [], TRANSFORMER)
@@ -64,6 +66,7 @@ def test_t_fixup_with_attention_learns_alike_at_every_depth(key):
     assert exponent(at(2, 2), at(2, 32), 16) > 1 / 4
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("names", [TRANSFORMER[:2], TRANSFORMER[2:]], ids=str)
 def test_both_kinds_of_branches_need_the_factor(names, key):
     """Attention's branches alone, or the MLP's, leave the others as they were."""

@@ -162,6 +162,7 @@ def test_mup_rates(optimizer, into, hidden, out, bias):
     assert set(jax.tree.leaves(rules.mup_rates(BASE, BASE, optimizer))) == {1.0}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("optimizer", "rate"), [("adam", 1e-3), ("sgd", 1e-3)])
 def test_the_coordinate_check(optimizer, rate, key):
     narrow, wide = Wide(64), Wide(1024)
@@ -280,6 +281,7 @@ def test_depth_mup_rates(optimizer, inner):
         rules.depth_mup_rates(tree, 16, ["down/*"], ["left/*"])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("optimizer", "rate"), [("adam", 1e-4), ("sgd", 1e-4)])
 def test_the_coordinate_check_over_depths(optimizer, rate, key):
     def at(depth, power):

@@ -13,6 +13,7 @@ from tests.rules.oracle_cases import CASES, outcome
 QUICK = True  # see conftest.py
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("k", range(len(CASES)), ids=map(str, CASES))
 def test_a_recipe_draws_what_its_reference_draws(k: int):
     wrong = [
@@ -35,6 +36,7 @@ ALONE = re.compile(
 )
 
 
+@pytest.mark.thorough
 def test_every_recorded_number_is_compared():
     seen = {
         f"{case.library}: {case.reference} {each.row.path}"

@@ -71,6 +71,7 @@ def remembered(cell: Any, drawn: Any) -> np.ndarray:
     return np.asarray(after[0] if isinstance(after, tuple) else after)[0]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("cell", CELLS, ids=name)
 def test_the_forget_gate_keeps_the_state(cell, key):
     tree, layers = cell_parts(cell)
@@ -81,6 +82,7 @@ def test_the_forget_gate_keeps_the_state(cell, key):
         np.testing.assert_allclose(kept, 1 / (1 + math.exp(-value)), rtol=1e-6)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("cell", CELLS, ids=name)
 def test_chrono_remembers_up_to_the_longest_time(cell, key):
     tree, layers = cell_parts(cell)

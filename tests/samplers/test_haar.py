@@ -97,6 +97,7 @@ def test_no_rotation_is_noticed():
         assert scipy.stats.ks_2samp(rotated[::2, i, j], q[1::2, i, j]).pvalue > 1e-6
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 @pytest.mark.parametrize(
     ("n", "m"),
@@ -115,6 +116,7 @@ def test_orthogonality_across_panels(n, m, dtype, key):
     assert abs(gram - np.eye(min(n, m))).max() < 5e-6
 
 
+@pytest.mark.thorough
 def test_the_error_at_4096_is_five_millionths_at_most(key):
     q = jax.jit(lambda k: haar(k, (), 4096, 4096, np.dtype("float32")))(fresh(key))
     rows = q[:, ::37]  # 111 columns against all

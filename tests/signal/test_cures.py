@@ -85,6 +85,7 @@ def calls(message: str) -> Iterator[str]:
 def deep(width: int, scale: float) -> Callable[[], str]:
     """The flags of a deep network whose kernels are too small, or too large."""
 
+    @functools.cache
     def told() -> str:
         init = jaxinit.variance_scaling(scale, "fan_in", "normal")
         model = nn.Sequential([nn.Dense(width, kernel_init=init) for _ in range(20)])
@@ -98,6 +99,7 @@ def deep(width: int, scale: float) -> Callable[[], str]:
 def told_by(run: Callable[[], Any]) -> Callable[[], str]:
     """The message of an error, and its notes."""
 
+    @functools.cache
     def told() -> str:
         with pytest.raises(
             (TypeError, ValueError, SystemExit, _show.Refusal)
@@ -173,6 +175,7 @@ MESSAGES: dict[str, tuple[Callable[[], str], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_cure_runs(name):
     told, more = MESSAGES[name]

@@ -49,6 +49,7 @@ def variances(model: Any, variables: Any, x: jax.Array) -> np.ndarray[Any, Any]:
     return np.array(found)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu", "sigmoid"])
 def test_unit_variance_at_every_layer(activation):
     """Thirty layers of 128: each within tol on the batch, after one step.

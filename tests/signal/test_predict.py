@@ -192,6 +192,7 @@ def predicted(name: str) -> float:
     return found.rows[-1].rms ** 2
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_networks_do(name):
     mean, error = measured(name)

@@ -218,6 +218,7 @@ def report_on(name: str) -> signal.Report:
     return signal.report(model, {"params": params()}, jnp.asarray(X), loss=loss)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", VERSIONS)
 def test_a_network_by_hand(name):
     report = report_on(name)
@@ -280,6 +281,7 @@ def plain(path: str) -> str:
     return re.sub(r"\[\d+\]", "", path)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", LINEN)
 def test_every_kernel_of_a_real_model(name):
     """Each has its rows, in the order in which Flax calls its layer."""
@@ -894,6 +896,7 @@ def test_a_wrapper_is_asked_for_the_module_that_it_holds():
         signal.report(Wrapper(3), jnp.ones((1, 2)))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("reference", ["GPT2", "BERT", "Whisper"])
 def test_tables_of_positions_are_measured_where_they_are_looked_up(reference):
     """By indices that the batch does not tell, in a call: before they meet the data."""

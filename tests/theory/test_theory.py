@@ -46,6 +46,7 @@ def test_the_oracle_has_all_of_them():
     assert len(ORACLE["critical"]) == len(ORACLE["critical_squares"]) == 10
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("f", ORACLE["critical"])
 def test_fifty_digits(f):
     for sigma_b, sigma_w, q_star, chi_q in ORACLE["critical"][f]:
@@ -62,6 +63,7 @@ def test_fifty_digits(f):
         assert ours.sigma_b**2 == close(square_b, abs=TIGHT * q_star)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("f", ORACLE["critical"])
 def test_the_search_finds_them(f):
     sigma_b, sigma_w, q_star, _ = ORACLE["critical"][f][4]
@@ -146,6 +148,7 @@ TABLE = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("square_w", TABLE)
 def test_depth_scales(square_w):
     q_star, chi_1, c_star, *scales = TABLE[square_w]
@@ -194,6 +197,7 @@ LAYERS: dict[tuple[str, float, float], list[tuple[float, float, float]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: case[0])
 def test_layer_by_layer(case):
     f, square_w, square_b = case
@@ -263,6 +267,7 @@ FORMS: dict[str, tuple[Callable[..., float], Callable[..., float] | None]] = {
 CORRELATIONS = [-1, -0.999999, -0.7, 0, 0.1, 0.5, 0.9, 0.999, 0.999999, 1 - 1e-9, 1]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("derivative", [False, True], ids=["f", "slope"])
 @pytest.mark.parametrize("f", FORMS)
 def test_kernels_in_closed_form(f, derivative):
@@ -322,6 +327,7 @@ def test_hard_tanh():
         assert ours == close(whole(c), 1e-11)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("f", ["tanh", "silu", "selu", "hard_swish"])
 def test_price(f):
     """d/dk E f(u) f(v) = E f′(u) f′(v), with k the covariance (Price 1958)."""
@@ -568,6 +574,7 @@ def test_lengths_of_real_networks(f, measured):
     assert np.abs(z).max() < SIGMAS
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("f", MEASURED)
 def test_the_nearest_wrong_lengths_are_found(f, measured):
     """σ_w 8 % off, or the gain of the gradient for that of the signal."""

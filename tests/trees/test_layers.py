@@ -98,6 +98,7 @@ def measured(row: Row, init: Any, direction: str) -> tuple[float, float]:
 every_run = pytest.mark.parametrize(("row", "direction"), RUNS, scope="module")
 
 
+@pytest.mark.sweep
 @every_run
 def test_the_variance_is_kept(row, direction):
     mean, error = measured(row, row.init(direction), direction)
@@ -105,6 +106,7 @@ def test_the_variance_is_kept(row, direction):
     assert abs(mean - 1) < SIGMAS * error
 
 
+@pytest.mark.sweep
 @every_run
 def test_positional_fans_are_told_apart(row, direction):
     positional = row.positional(direction)
@@ -124,6 +126,7 @@ def test_the_other_fan_is_found_wrong(direction):
     assert abs(mean - 1) > SIGMAS * error
 
 
+@pytest.mark.sweep
 @every_run
 def test_ones_count_the_fans(row, direction):
     """Ones through weights of one: each output is the number of inputs it sums."""

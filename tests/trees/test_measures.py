@@ -44,6 +44,7 @@ def scores(init, shape, law):
     return np.array([_measures.z_scores(each, law, law.count(shape)) for each in found])
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("init", "shape"), DEPENDENT, ids=str)
 def test_entries_that_depend_have_standard_errors_of_their_own(init, shape):
     """z is standard normal, or closer to 0 where entries balance each other."""

@@ -533,6 +533,7 @@ def test_what_the_rules_drew_passes(key, dtype):
     assert abs(measured["he"].measured_std / measured["he"].std - 1) < 0.05
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 16])
 def test_small_leaves_raise_no_false_alarm(key, size):
     inits = [jaxinit.normal(), jaxinit.uniform(), jaxinit.orthogonal()]

@@ -44,7 +44,7 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
 
 
-EVERY = 4  # row of a sweep is a short one
+EVERY = 6  # row of a sweep is a short one
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -139,6 +139,7 @@ def test_a_dict_of_keys(name, key):
     assert_same(model.init, {"params": params, "dropout": dropout}, batch(x))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "impl"),
     [("partitioned", "rbg"), ("experts", "rbg"), ("experts", "unsafe_rbg")],

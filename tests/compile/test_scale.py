@@ -4,6 +4,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PLAN = """
 import math
 
@@ -78,6 +80,7 @@ print(len(programs), "programs")
 """
 
 
+@pytest.mark.thorough
 def test_seventy_billion_parameters_on_64_devices():
     run = subprocess.run(
         [sys.executable, "-c", PLAN], capture_output=True, text=True, check=False

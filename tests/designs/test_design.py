@@ -122,6 +122,7 @@ def biased(activation: Any, depth: int) -> tuple[Any, Any]:
     return run, [shapes] * depth
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["tanh", "gelu", "relu"])
 def test_the_edge_of_chaos(name):
     run, params = biased(getattr(jax.nn, name), 12)

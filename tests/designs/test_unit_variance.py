@@ -99,6 +99,7 @@ def test_lsuv_changes_no_kernel(name):
     assert max(off(each) for each in kept) < bound(found)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["llama", "vit"])
 def test_it_changes_kernels_that_pass_over_gates_and_branches(name):
     found = changes(name, RULES)

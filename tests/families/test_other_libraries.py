@@ -8,6 +8,7 @@ import equinox as eqx
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import pytest
 
 import jaxinit
 from tests.helpers import fresh
@@ -15,6 +16,7 @@ from tests.helpers import fresh
 QUICK = True  # the last places are held by test_jit_init_functions.py
 
 
+@pytest.mark.thorough
 def test_equinox(key):
     def init(key, depth):
         return eqx.filter(eqx.nn.MLP(8, 8, 8, depth, key=key), eqx.is_array)
@@ -28,6 +30,7 @@ def test_equinox(key):
     assert counts[0] == counts[1] < 12  # six kernels and six biases, or ten and ten
 
 
+@pytest.mark.thorough
 def test_haiku(key):
     batch = jax.ShapeDtypeStruct((2, 8), jnp.float32)
     counts = []

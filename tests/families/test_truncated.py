@@ -78,6 +78,7 @@ def test_jax_in_the_tail_is_rejected():
     assert abs(z_of_mean(x, *moments(8.0, 9.0))) > 100
 
 
+@pytest.mark.thorough
 def test_jax_at_an_infinite_bound_is_rejected():
     """JAX's u reaches -1 once in 2²³ draws, and Φ⁻¹ falls out of the world."""
     many = jaxinit.truncated_normal(1.0, lower=-INF, upper=0.0)

@@ -120,6 +120,7 @@ CENTRES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", CENTRES)
 def test_convolutions_are_those_of_the_layer(name, key):
     fans, shape, _ = ROWS[name]
@@ -142,6 +143,7 @@ def test_convolutions_are_those_of_the_layer(name, key):
     np.testing.assert_allclose(np.linalg.svd(matrix)[1], 1.0, atol=1e-5)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ROWS)
 def test_the_law_is_that_of_the_kernel(name, key):
     """An orthogonal matrix has the sum of squares of its law exactly."""

@@ -51,6 +51,7 @@ def test_float32(number, key, of_jax):
     assert bits(case.init(key, case.small, jnp.float32)) == of_jax[number]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", PROGRAMS, ids=ids)
 def test_float32_of_many_entries(case, key):
     ours, theirs = both(case, key, case.shape, jnp.float32)
@@ -63,6 +64,7 @@ def test_legacy_keys(case):
     assert ours == theirs
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("shape", "distribution"),
     [
@@ -83,6 +85,7 @@ def test_short_rows(shape, distribution, key):
     assert ours == theirs
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("length", [3, 4, 5])
 def test_short_rows_of_a_batch(length, key):
     def drawn(init):
@@ -92,6 +95,7 @@ def test_short_rows_of_a_batch(length, key):
     assert drawn(jaxinit.normal()) == drawn(jnn.normal())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", PROGRAMS, ids=ids)
 def test_float64(case, key):
     with jax.enable_x64(True):
@@ -99,6 +103,7 @@ def test_float64(case, key):
     assert ours == theirs
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("case", [c for c in PROGRAMS if c.jax_complex], ids=ids)
 def test_complex(case, key, dtype):

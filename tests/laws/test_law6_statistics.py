@@ -59,6 +59,7 @@ def test_the_entries_have_the_law(case):
     assert right(case)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("case", [c for c in WITH_LAW if c not in PROGRAMS], ids=ids)
 def test_equal_programs_differ_by_the_standard_deviation_that_they_state(case, key):
     """What was sampled of one holds of the others, whose scale is another number."""
@@ -89,6 +90,7 @@ def test_the_moments_of_the_others(case):
     assert law.low - 1e-6 <= x.min() <= x.max() <= law.high + 1e-6
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
@@ -115,6 +117,7 @@ def test_the_nearest_wrong_answers_are_rejected(name, wrong):
     assert not fits(case, sample(dataclasses.replace(case, init=wrong)))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "case", [c for c in PROGRAMS if c.complex and c.law.mean() == 0], ids=ids
 )

@@ -79,6 +79,7 @@ def test_there_are_many_models_and_kernels():
     assert len(NAMES) >= 80 and len(kernels) >= 400
 
 
+@pytest.mark.sweep
 @every_model
 def test_the_fans_count_as_they_say(name):
     """`fans`, of the shape of one kernel, are fan_in and fan_out."""

@@ -85,6 +85,7 @@ def test_a_new_figure_can_be_read(name):
         assert to_hex(line.get_color()).upper() in PALETTE.values()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_callers_axes_keep_their_style(name):
     with plt.style.context("dark_background"):
@@ -232,6 +233,7 @@ def test_a_phase_diagram():
     assert any("ξ_c" in other.get_ylabel() for other in ax.figure.axes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("f", ["relu", "sigmoid"])
 def test_a_phase_diagram_without_a_line(f):
     ax = jaxinit.plot.phase_diagram(f, sigma_w=(0.5, 4.5))

@@ -66,7 +66,7 @@ def test_t_fixup_with_attention_learns_alike_at_every_depth(key):
     assert exponent(at(2, 2), at(2, 32), 16) > 1 / 4
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize("names", [TRANSFORMER[:2], TRANSFORMER[2:]], ids=str)
 def test_both_kinds_of_branches_need_the_factor(names, key):
     """Attention's branches alone, or the MLP's, leave the others as they were."""

@@ -281,7 +281,7 @@ def test_depth_mup_rates(optimizer, inner):
         rules.depth_mup_rates(tree, 16, ["down/*"], ["left/*"])
 
 
-@pytest.mark.sweep
+@pytest.mark.thorough
 @pytest.mark.parametrize(("optimizer", "rate"), [("adam", 1e-4), ("sgd", 1e-4)])
 def test_the_coordinate_check_over_depths(optimizer, rate, key):
     def at(depth, power):

@@ -53,6 +53,7 @@ def test_every_recorded_number_is_compared():
     assert len(seen) > 0.95 * len(every)
 
 
+@pytest.mark.thorough
 def test_the_table_of_the_docs_is_current():
     """`python -m tests.recipe_table` writes it."""
     assert PAGE.read_text(encoding="utf-8") == table()
@@ -73,6 +74,7 @@ def test_another_recipe_is_told_from_it(recipe: str):
     assert any(each.wrong for each in compared(other, tree, layers))
 
 
+@pytest.mark.thorough
 def test_a_law_that_is_slightly_off_is_told():
     """Five standard errors of 8192 entries are 3.9 % of a normal's deviation, and the
     recorded number may itself be off by as much."""

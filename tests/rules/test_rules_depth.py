@@ -196,6 +196,7 @@ def learned(branches: int, depth: int, key: jax.Array) -> float:
     return rms(outputs(model, params)[1] - before)
 
 
+@pytest.mark.thorough
 def test_fixup_learns_alike_at_every_depth(key):
     assert abs(exponent(learned(4, 4, key), learned(64, 64, key), 16)) < 1 / 4
     # Without the factor 64 branches move 16 times as far as 4.
@@ -276,6 +277,7 @@ def test_deepnorm_stds():
     assert 8 * second.law((64, 64)).std == pytest.approx(0.28867513)
 
 
+@pytest.mark.thorough
 def test_deepnorm_learns_alike_at_every_depth(key):
     def at(depth, alpha, patterns):
         recipe = rules.deepnorm(depth, 0, patterns, [])

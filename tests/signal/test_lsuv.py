@@ -103,6 +103,7 @@ def test_one_trace_serves_all_steps(key):
     assert Counted.traces == 1
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_slices_of_a_stack(axis, key):
     x = jax.random.normal(key, (64, 4))

@@ -58,6 +58,7 @@ def test_what_networks_do_both_ways(name):
         assert back < SIGMAS * error[k, 1] + ROUGH.get(name, promise), row.path
 
 
+@pytest.mark.thorough
 def test_an_unstable_chain_keeps_to_its_prediction_as_long_as_it_can():
     """GELU's map of lengths leaves its fixed point, by a factor a layer."""
     rms, error = measured(UNSTABLE)

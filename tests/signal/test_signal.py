@@ -324,6 +324,7 @@ ORDER = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", NNX)
 def test_every_layer_of_a_real_nnx_model(name):
     model, x = small(name)

@@ -128,6 +128,7 @@ def test_the_check_is_a_value():
     assert len(found.plot()) == 3
 
 
+@pytest.mark.thorough
 def test_a_linen_scan_has_a_row_for_each_layer():
     class Scanned(nn.Module):
         width: int

@@ -568,6 +568,7 @@ def z_of_lengths(theory: MeanField, lengths: np.ndarray) -> np.ndarray:
     return (lengths.mean(0) / theory.lengths(DEPTH) - 1) / length_errors(theory)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("f", MEASURED)
 def test_lengths_of_real_networks(f, measured):
     z = z_of_lengths(network(f), measured[f]["lengths"])

@@ -64,6 +64,7 @@ def test_entries_that_repeat_are_not_independent(init, shape):
     assert ((scores(init, shape, law) ** 2).sum(0) > most).all()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("init", "shape"), DEPENDENT, ids=str)
 def test_a_wrong_draw_of_dependent_entries_is_found(init, shape, key):
     """270 normal entries tell a deviation 22 % off, 5 / √(2 · 270), and a mean 0.3 off.

@@ -518,6 +518,7 @@ MANY = {
 SHAPES = {"delta": (3, 3, 16, 64), "stack": (8, 16, 16), "eye": (16, 16)}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_what_the_rules_drew_passes(key, dtype):
     real = () if dtype != "complex64" else ("trunc", "theirs")

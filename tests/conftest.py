@@ -62,7 +62,8 @@ def pytest_collection_modifyitems(
     """What holds at many rows is shown by some; `.ci/run` has the rest too."""
     wanted = config.getoption("rows")
     seen: Counter[str] = Counter()
-    here, left = [], []
+    here: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         test = item.nodeid.partition("[")[0]
         sweep = item.get_closest_marker("sweep") is not None

@@ -44,7 +44,9 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
 
 
-EVERY = 6  # row of a sweep is a short one
+# Of a sweep one row in so many is short; in 2, 4 or 6, a sweep over names and two
+# dtypes would have one of the dtypes alone.
+EVERY = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,7 +94,7 @@ def programs(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Where no program is the subject, neither its text nor its speed, the file says
     `QUICK = True`, and LLVM leaves out most of its optimisations. Where bits are, it
-    says `QUICK = SHORT`: they are those of users' programs where `XLA_FLAGS=` asks.
+    says `QUICK = not AS_USERS`: `XLA_FLAGS=` asks for those of users' programs.
     """
     quick = getattr(request.module, "QUICK", False)
     jax.config.update("jax_disable_most_optimizations", quick)

@@ -14,7 +14,7 @@ import numpy as np
 import jaxinit
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
-SHORT = os.environ.get("XLA_FLAGS") != ""  # not the programs of users: see conftest.py
+AS_USERS = os.environ.get("XLA_FLAGS") == ""  # the programs: see conftest.py
 SIGMAS = 5.0  # a right answer fails one check in two million
 
 

@@ -185,14 +185,21 @@ def gaussian(
     return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note)
 
 
+@functools.cache
+def _seen(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which nodes of so many sources weigh anything, the corners do not; and what."""
+    weights = functools.reduce(np.multiply.outer, [nodes()[1]] * n).ravel()
+    seen = weights > UNSEEN
+    return seen, weights[seen]
+
+
 def collapse(entry: Entry) -> Entry:
     """The same law as a function of one new source: its quantiles."""
     if len(entry.sources) < 2:
         return entry
     _z, w = nodes()
-    weights = functools.reduce(np.multiply.outer, [w] * len(entry.sources)).ravel()
-    seen = weights > UNSEEN  # of a million nodes the corners weigh nothing
-    weights, values = weights[seen], entry.values.ravel()[seen]
+    seen, weights = _seen(len(entry.sources))
+    values = entry.values.ravel()[seen]
     order = np.argsort(values)
     below = np.cumsum(weights[order]) - weights[order] / 2
     chances = np.cumsum(w) - w / 2

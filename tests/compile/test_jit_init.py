@@ -19,10 +19,10 @@ from jax.experimental import io_callback
 
 import jaxinit
 from jaxinit import jit_init
-from tests.helpers import SHORT, bits, fresh
+from tests.helpers import AS_USERS, bits, fresh
 from tests.models import GPT2, LINEN, NNX, TOKENS
 
-QUICK = SHORT  # see conftest.py
+QUICK = not AS_USERS  # see conftest.py
 
 
 def is_key(x):

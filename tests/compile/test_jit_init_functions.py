@@ -25,10 +25,10 @@ from tests.compile.test_jit_init import (
     nnx_init,
     programs,
 )
-from tests.helpers import SHORT, bits, compilations, fresh
+from tests.helpers import AS_USERS, bits, compilations, fresh
 from tests.models import GPT2, LINEN, TOKENS, Transformer
 
-QUICK = SHORT  # see conftest.py
+QUICK = not AS_USERS  # see conftest.py
 
 # --- functions ------------------------------------------------------------------------
 

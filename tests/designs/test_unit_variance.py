@@ -19,11 +19,11 @@ import jaxinit
 from jaxinit.signal.sums import rms
 from jaxinit.signal.trace import Traced
 from tests.helpers import SIGMAS
-from tests.signal.networks import NETWORKS, RULES, UNSTABLE
+from tests.signal.networks import NETWORKS, RULES, UNSTABLE, powers
 
 QUICK = True  # see conftest.py
 
-WIDTH, SEEDS = 128, 8
+WIDTH, SEEDS = 256, 8
 MOST = 0.03  # that LSUV may change, beside the standard error of its mean
 LONGEST = 10  # layers of a chain that drives the examples of a batch apart
 
@@ -49,8 +49,7 @@ def changes(name: str, rules: Any = None) -> dict[str, np.ndarray]:
     @jax.vmap
     def run_divided(leaves: Any, divisors: Any) -> Any:
         divided = [x / d for x, d in zip(leaves, divisors, strict=True)]
-        records = traced.run(divided, traced.given.arrays, zeros)[1]
-        return {k: {"power": sums["power"]} for k, sums in records.items()}
+        return powers(traced.run(divided, traced.given.arrays, zeros)[1])
 
     def look() -> list[Any]:
         """The rows of each draw."""

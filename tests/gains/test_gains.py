@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from jax.sharding import PartitionSpec
 from scipy import special
 
 import jaxinit
-from jaxinit.gains import ACTIVATIONS, kaiming_scale
+from jaxinit.gains import ACTIVATIONS, kaiming_scale, on_host
 from jaxinit.gains.quadrature import gaussian_mean
 
 QUICK = True  # see conftest.py
@@ -543,3 +544,30 @@ def test_kaiming_refuses():
         kaiming_scale(3, 0.0, "fan_in")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a must be a finite number, got nan"):
         kaiming_scale("leaky_relu", math.nan, "fan_in")
+
+
+# Work on the host.
+
+
+def test_work_within_work_and_beside_it():
+    """The thread that is kept is busy: a fresh one does it."""
+
+    def two() -> np.ndarray:
+        return on_host(lambda: np.asarray(jnp.float64(2)))
+
+    assert on_host(two).dtype == np.float64
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(two) for _ in range(16)]
+    assert {float(each.result()) for each in found} == {2.0}
+
+
+def test_what_fails_or_is_set_within_is_gone_after_it():
+    def fails() -> None:
+        jax.jit(lambda x: x.nothing)(1.0)
+
+    with pytest.raises(AttributeError, match="nothing"):
+        on_host(fails)
+    assert on_host(lambda: jnp.ones(2).dtype) == np.float64
+    with jax.numpy_dtype_promotion("strict"), jax.enable_x64(False):
+        assert on_host(lambda: (jnp.ones(2) + np.float32(1)).dtype) == np.float64
+    assert jnp.ones(2).dtype == np.float32

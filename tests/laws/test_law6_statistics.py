@@ -59,7 +59,6 @@ def test_the_entries_have_the_law(case):
     assert right(case)
 
 
-@pytest.mark.sweep
 @pytest.mark.parametrize("case", [c for c in WITH_LAW if c not in PROGRAMS], ids=ids)
 def test_equal_programs_differ_by_the_standard_deviation_that_they_state(case, key):
     """What was sampled of one holds of the others, whose scale is another number."""

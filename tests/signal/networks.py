@@ -21,7 +21,7 @@ from jaxinit.signal.sums import rms
 from jaxinit.signal.trace import Traced
 from tests.network.models import norm, s
 
-__all__ = ["NETWORKS", "RULES", "UNSTABLE", "measure", "predict", "ratios"]
+__all__ = ["NETWORKS", "RULES", "UNSTABLE", "measure", "powers", "predict", "ratios"]
 
 NETWORKS: dict[str, Callable[[int], tuple[Any, Any, Any]]] = {}
 KERNEL = jaxinit.variance_scaling(1.0, "fan_in", "normal")
@@ -367,6 +367,11 @@ def predict(build: Any, n: int) -> Any:
     return signal.predict(run, shapes, batch, rules=RULES)
 
 
+def powers(records: Any) -> Any:
+    """Of what the taps saw the sums of squares alone, so that no others are taken."""
+    return {k: {"power": sums["power"]} for k, sums in records.items()}
+
+
 def measure(build: Any, n: int, seeds: int) -> np.ndarray:
     """Squares of rms of outputs and gradients: (seeds, rows, 2)."""
     run, shapes, batch = build(n)
@@ -377,8 +382,8 @@ def measure(build: Any, n: int, seeds: int) -> np.ndarray:
     def both_ways(leaves: Any, key: jax.Array) -> Any:
         def objective(probes: Any) -> Any:
             out, records = traced.run(leaves, traced.given.arrays, probes)
-            powers = {k: {"power": sums["power"]} for k, sums in records.items()}
-            return jnp.vdot(jax.random.normal(key, out.shape), out), powers
+            seen = jnp.vdot(jax.random.normal(key, out.shape), out)
+            return seen, powers(records)
 
         return jax.grad(objective, has_aux=True)(zeros)
 

@@ -41,8 +41,7 @@ class Net(nn.Module):
 
 def make(width: int, key: jax.Array) -> tuple[Any, Any]:
     """The rules draw what is zero here."""
-    shapes = params_of(width)
-    return Net(width), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return Net(width), jax.tree.map(jnp.zeros_like, params_of(width))
 
 
 def loss(out: jax.Array) -> jax.Array:

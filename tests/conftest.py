@@ -44,7 +44,7 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
 
 
-# Of a sweep one row in so many is short; in 2, 4 or 6, a sweep over names and two
+# Of a sweep one row in so many is short, or in `every` of its mark; in 2, 4 or 6, a sweep over names and two
 # dtypes would have one of the dtypes alone.
 EVERY = 5
 
@@ -54,22 +54,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rows",
         choices=("short", "rest", "all"),
         default="short",
-        help=f"every {EVERY}th row of a sweep and no long test, the rest, or all",
+        help="some rows of a sweep and no long test, the rest, or all",
     )
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """What holds at many rows is shown by some; `.ci/run` has the rest too."""
+    """What holds at many rows is shown by some; `.ci/run rest` has every one."""
     wanted = config.getoption("rows")
     seen: Counter[str] = Counter()
     here: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         test = item.nodeid.partition("[")[0]
-        sweep = item.get_closest_marker("sweep") is not None
-        long = (sweep and seen[test] % EVERY) or item.get_closest_marker("thorough")
+        sweep = item.get_closest_marker("sweep")
+        every = sweep.kwargs.get("every", EVERY) if sweep else 1
+        long = seen[test] % every or item.get_closest_marker("thorough")
         rows = "rest" if long else "short"
         (here if wanted in (rows, "all") else left).append(item)
         seen[test] += 1

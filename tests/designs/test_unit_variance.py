@@ -90,7 +90,7 @@ def bound(found: Any) -> float:
     return MOST + SIGMAS * math.sqrt(variance / SEEDS) / 2
 
 
-@pytest.mark.sweep
+@pytest.mark.sweep(every=8)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_lsuv_changes_no_kernel(name):
     found = changes(name)

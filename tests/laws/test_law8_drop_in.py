@@ -2,7 +2,7 @@
 """Law 8: what JAX's initializers accept and give a meaning, ours accept with it.
 
 Every layer of Flax and Haiku is drawn with theirs and with ours by `tests/swapped.py`,
-which `.ci/run` runs by itself.
+which `.ci/run swapped` runs.
 """
 
 import gc

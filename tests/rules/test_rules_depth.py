@@ -238,6 +238,7 @@ def test_t_fixup_stds(key):
     assert_drawn(*plan, key)
 
 
+@pytest.mark.thorough
 def test_t_fixup_learns_alike_at_every_depth(key):
     def at(layers, depth):
         recipe = rules.t_fixup(0, layers, [], ["up/kernel", "down/kernel"])

@@ -70,6 +70,7 @@ def test_unit_variance_at_every_layer(activation):
         assert np.abs(q @ q.T - np.eye(128)).max() < 1e-5
 
 
+@pytest.mark.thorough
 def test_a_bias_takes_more_steps():
     """The mean of the biases is no variance; their spread is, and is not scaled."""
     model, variables, x = deep(jnp.tanh)

@@ -45,7 +45,7 @@ def measured(name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(mean), found.std(0, ddof=1) / (2 * mean * np.sqrt(SEEDS))
 
 
-@pytest.mark.sweep
+@pytest.mark.sweep(every=8)
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != UNSTABLE])
 def test_what_networks_do_both_ways(name):
     rms, error = measured(name)

@@ -154,6 +154,7 @@ def test_a_linen_scan_has_a_row_for_each_layer():
     assert {"params/layer/kernel[0]", "params/layer/kernel[1]"} < paths
 
 
+@pytest.mark.thorough
 def test_transfer():
     """Under muP the best rate stays, in the standard parametrisation it falls."""
     rates = [0.002 * 4**k for k in range(5)]

@@ -44,8 +44,8 @@ if hasattr(LIBC, "mallopt"):
     LIBC.mallopt(-8, 1)  # M_ARENA_MAX: the compiler's threads share one pool
 
 
-# Of a sweep one row in so many is short, or in `every` of its mark; in 2, 4 or 6, a sweep over names and two
-# dtypes would have one of the dtypes alone.
+# Of a sweep one row in so many is short, or in `every` of its mark; in 2, 4 or 6, a
+# sweep over names and two dtypes would have one of the dtypes alone.
 EVERY = 5
 
 

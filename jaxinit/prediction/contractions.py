@@ -3,11 +3,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.prediction.entry import (
@@ -20,6 +17,7 @@ from jaxinit.prediction.entry import (
     nodes,
     number,
 )
+from jaxinit.prediction.places import convolved, places_of
 from jaxinit.prediction.values import Drawn, Given, Lost, Mixture
 
 __all__ = [
@@ -93,13 +91,13 @@ def contraction(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     power, near, far, note = moments(x, mine)
     n = math.prod(x.shape[i] for i in mine)
     free = [i for i in range(len(x.shape)) if i not in (*mine, *ours)]
-    kinds = free_kinds(x, free, batch)
+    kinds, places = free_kinds(x, free, batch), places_of(x)
     if isinstance(x, Entry) and not any(x.size(i, UNIT) > 1 for i in mine) and n > 1:
         # The sum is over positions: units that share the kernel take their place.
         kinds = [
             tuple((POSITION if k == UNIT else k, m) for k, m in run) for run in kinds
         ]
-        near = x.mean**2
+        near, places = x.mean**2, None
     own = [
         ((UNIT, w.shape[i]),) if w.shape[i] > 1 else ()
         for i in range(len(w.shape))
@@ -108,48 +106,26 @@ def contraction(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     shared = [((UNIT, w.shape[i]),) if w.shape[i] > 1 else () for i in kernels]
     laid = [*shared, *own, *kinds] if side == 0 else [*shared, *kinds, *own]
     v = w.std**2 * n
-    return gaussian(v * power, v * near, v * far, shape, laid, note)
+    return gaussian(v * power, v * near, v * far, shape, laid, note, places)
 
 
 def convolution(eqn: Any, x: Any, w: Drawn, batch: int) -> Entry:
     """A convolution with a fresh kernel; at borders fewer entries meet."""
-    params = eqn.params
-    numbers = params["dimension_numbers"]
+    numbers = eqn.params["dimension_numbers"]
     lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
-    profile = x.profile if isinstance(x, Entry) else None
-    taps = _taps(eqn, x.shape, w.shape, profile)
-    count = float(taps.mean()) * w.shape[rhs[1]]
-    power, near, far, note = moments(x, [lhs[1]])
+    sizes, window = (
+        [of.shape[i] for i in spec[2:]] for of, spec in ((x, lhs), (w, rhs))
+    )
+    taps, places = convolved(eqn, x, sizes, window)
+    *laws, note = moments(x, [lhs[1]])
     shape = eqn.outvars[0].aval.shape
     kinds: list[Any] = [()] * len(shape)
     for k, axis in enumerate(out):
         kind = (EXAMPLE, UNIT)[k] if k < 2 else POSITION
         kinds[axis] = ((kind, shape[axis]),) if shape[axis] > 1 else ()
-    v = w.std**2 * count
-    made = gaussian(v * power, v * near, v * far, shape, kinds, note)
-    uneven = float(np.ptp(taps)) > 1e-6 * float(taps.mean())
-    return replace(made, profile=taps / taps.mean() if uneven else None)
-
-
-def _taps(eqn: Any, shape: Any, kernel: Any, profile: Any) -> np.ndarray:
-    """How many taps of a window meet an entry, weighed by its size, at each output."""
-    params = eqn.params
-    numbers = params["dimension_numbers"]
-    sizes = [shape[i] for i in numbers.lhs_spec[2:]]
-    image = np.ones((1, 1, *sizes), np.float32)
-    if profile is not None and list(profile.shape) == sizes:
-        image = image * profile.astype(np.float32)
-    window = np.ones((1, 1, *(kernel[i] for i in numbers.rhs_spec[2:])), np.float32)
-    with jax.ensure_compile_time_eval():
-        counts = jax.lax.conv_general_dilated(
-            jnp.asarray(image),
-            jnp.asarray(window),
-            params["window_strides"],
-            params["padding"],
-            params["lhs_dilation"],
-            params["rhs_dilation"],
-        )
-    return np.asarray(counts, np.float64)[0, 0]
+    v = w.std**2 * w.shape[rhs[1]]
+    power, near, far = (v * n * law for n, law in zip(taps, laws, strict=True))
+    return gaussian(power, near, far, shape, kinds, note, places)
 
 
 def lookup(w: Drawn, index: Any, shape: Any, batch: int) -> Entry:

@@ -25,6 +25,7 @@ __all__ = [
     "QUERY",
     "UNIT",
     "Entry",
+    "Places",
     "Source",
     "collapse",
     "gaussian",
@@ -79,6 +80,19 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """How the places of an image differ, which borders of zeros make smaller.
+
+    Attributes:
+        power: E x² at each over its mean.
+        shared: what each has in common with other places, over its mean.
+    """
+
+    power: np.ndarray
+    shared: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Entry:
     """The law of the entries of an array.
 
@@ -88,8 +102,7 @@ class Entry:
         shape: of the array.
         kinds: for each axis, what its factors are: pairs (kind, size).
         assumed: what the law rests on beside the weights, in words.
-        profile: E x² at each place of an image over its mean, which is smaller at a
-            border; None where it is even.
+        places: how they differ; None where they are alike.
         loose: the variance of a sum over examples that was taken for its mean.
     """
 
@@ -98,7 +111,7 @@ class Entry:
     shape: tuple[int, ...]
     kinds: tuple[tuple[tuple[int, int], ...], ...]
     assumed: str = ""
-    profile: np.ndarray | None = None
+    places: Places | None = None
     loose: float = 0.0
 
     def _mean(self, values: np.ndarray) -> float:
@@ -123,10 +136,16 @@ class Entry:
             found = np.tensordot(found, _hermite(), ([0], [1]))
         return found
 
-    def _product(self, correlations: Sequence[float]) -> float:
-        """E x x' where the sources of the two are so correlated."""
-        squares = self._coefficients**2
-        rest = max(self.power - float(squares.sum()), 0.0)
+    def product(
+        self, correlations: Sequence[float], other: "Entry | None" = None
+    ) -> float:
+        """E x x' where the sources of the two are so correlated.
+
+        x' has the law of x, or is another function of the same sources.
+        """
+        one, two = self._coefficients, (other or self)._coefficients
+        squares = one * two
+        rest = max(self.power - float((one**2).sum()), 0.0)
         for c in correlations:
             squares = np.tensordot(
                 squares, np.power(c, np.arange(ORDER + 1)), ([0], [0])
@@ -137,12 +156,12 @@ class Entry:
     @functools.cached_property
     def position(self) -> float:
         """E x x' at two positions of one example."""
-        return self._product([s.position for s in self.sources])
+        return self.product([s.position for s in self.sources])
 
     @functools.cached_property
     def example(self) -> float:
         """E x x' in two examples."""
-        return self._product([s.example for s in self.sources])
+        return self.product([s.example for s in self.sources])
 
     @functools.cached_property
     def slope(self) -> float | None:
@@ -177,12 +196,13 @@ def gaussian(
     shape: Any,
     kinds: Any,
     note: str = "",
+    places: Places | None = None,
 ) -> Entry:
     """A fresh Gaussian of such a variance and covariances."""
     safe = power if power > 0 else 1.0
     bounds = [min(max(c / safe, -1.0), 1.0) for c in (position, example)]
     values = math.sqrt(max(power, 0.0)) * nodes()[0]
-    return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note)
+    return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note, places)
 
 
 @functools.cache

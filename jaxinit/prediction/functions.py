@@ -101,9 +101,15 @@ def merge_sum(x: Entry, name: str) -> Entry:
         return x
     m = x.mean
     made = gaussian(
-        x.power - m**2, x.position - m**2, x.example - m**2, x.shape, x.kinds, x.assumed
+        x.power - m**2,
+        x.position - m**2,
+        x.example - m**2,
+        x.shape,
+        x.kinds,
+        x.assumed,
+        x.places,
     )
-    return replace(made, values=made.values + m, profile=x.profile)
+    return replace(made, values=made.values + m)
 
 
 def _is_sum_of_lines(x: Entry) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trace, run on the laws of entries in place of arrays."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.kernels import meet
 from jaxinit.prediction.layouts import cut_kinds, kinds_of, signal
 from jaxinit.prediction.pieces import cut, move, turn
+from jaxinit.prediction.places import response
 from jaxinit.prediction.values import Attention, Drawn, Given, Logits, Lost, Mixture
 
 __all__ = ["Interpreter"]
@@ -169,12 +171,14 @@ class Interpreter:
             shares = (1 - which.mean, which.mean)
             return functions.mix(list(zip(shares, cases, strict=True)), shape)
         sources, values = together(entries)
-        found = functions.bind(eqn, values)
+        run = functools.partial(functions.bind, eqn)
+        found = run(values)
         note = next((e.assumed for e in entries if e.assumed), "")
         grid = np.broadcast_shapes(found.shape, *(v.shape for v in values))
         whole = np.broadcast_to(found, grid).copy()
-        profile = next((e.profile for e in entries if e.profile is not None), None)
-        made = Entry(sources, whole, tuple(shape), kinds, note, profile)
+        made = Entry(sources, whole, tuple(shape), kinds, note)
+        if any(e.places for e in entries):
+            made = replace(made, places=response(run, entries, values, made))
         made = functions.merge_sum(made, name)
         return Logits(made, mask) if masked else made
 

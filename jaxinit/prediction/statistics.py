@@ -22,6 +22,7 @@ from jaxinit.prediction.entry import (
 )
 from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.layouts import cut_kinds
+from jaxinit.prediction.places import centred, windowed
 from jaxinit.prediction.values import (
     Attention,
     Average,
@@ -118,8 +119,7 @@ def _centre(x: Entry, shape: Any) -> Entry:
         raise Lost("a batch's mean of a function that is not linear")
     rest = _left(x)
     near = x.position - x.example
-    made = gaussian(rest, near, 0.0, shape, x.kinds, x.assumed)
-    return made
+    return gaussian(rest, near, 0.0, shape, x.kinds, x.assumed, centred(x))
 
 
 def reduce(eqn: Any, x: Any, shape: Any) -> Any:
@@ -149,7 +149,9 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
     if count == 1:
         return entry.reshape(shape, kept)
     if units >= ENOUGH or not entry.sources:
-        return number(count * entry.mean, shape).reshape(shape, kept)
+        made = number(count * entry.mean, shape).reshape(shape, kept)
+        apart = count == units  # from place to place
+        return replace(made, places=entry.places if apart else None)
     if units > 1:
         raise Lost(f"a sum over {units} units, too few for their mean")
     examples = math.prod(entry.size(i, EXAMPLE) for i in axes)
@@ -179,6 +181,7 @@ def window_sum(eqn: Any, x: Any, shape: Any) -> Entry:
         shape,
         cut_kinds(x.kinds, shape),
         x.assumed or NEIGHBOURS,
+        windowed(eqn, x),
     )
     return replace(made, values=made.values + count * m)
 
@@ -209,5 +212,6 @@ def window_max(eqn: Any, x: Any, shape: Any) -> Entry:
         shape,
         kinds,
         x.assumed or NEIGHBOURS,
+        windowed(eqn, x),
     )
     return replace(made, values=made.values + mean)

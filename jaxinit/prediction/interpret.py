@@ -226,7 +226,7 @@ def _product(eqn: Any, operands: Sequence[Any], batch: int) -> Any:
         if isinstance(x, Attention) and isinstance(y, Entry):
             return softmax.average(eqn, x, y, side)
         if isinstance(x, Logits) and isinstance(y, Entry):
-            return softmax.product(eqn, x.entry, y, side)
+            return softmax.product(eqn, x, y, side)
     if any(number_of(x) == 0 for x in operands):
         return number(0.0, eqn.outvars[0].aval.shape)
     if isinstance(a, Entry) and isinstance(b, Entry):

@@ -18,14 +18,14 @@ import numpy as np
 from jaxinit.prediction.entry import POSITION, Entry, Places
 from jaxinit.prediction.values import Mixture
 
-__all__ = ["centred", "convolved", "places_of", "response", "windowed"]
+__all__ = ["centred", "convolved", "differing", "places_of", "response", "windowed"]
 
 STEP = 1e-3  # of an amplitude, for the exponents
 TINY = 1e-6  # the size of a place where nothing is
 FLAT = 1e-6  # a difference between places that is none
 
 
-def _made(power: np.ndarray, shared: np.ndarray) -> Places | None:
+def differing(power: np.ndarray, shared: np.ndarray) -> Places | None:
     """Both over their means; None where places are alike."""
     power, shared = (
         each / each.mean() if each.mean() > 0 else np.ones_like(each)
@@ -46,7 +46,7 @@ def places_of(x: Any) -> Places | None:
         return None
     even = np.ones_like(known[0][2].power)
     shares = [(share, e, e.places or Places(even, even)) for share, e in x.parts]
-    return _made(
+    return differing(
         sum((s * e.power * p.power for s, e, p in shares), 0 * even),
         sum((s * max(e.position, 0.0) * p.shared for s, e, p in shares), 0 * even),
     )
@@ -71,7 +71,7 @@ def convolved(
     near = pairs / (n * (n - 1)) if n > 1 else far
     alone = float(power.mean())
     shape = _shape(eqn)
-    return (alone, near, far), _made(
+    return (alone, near, far), differing(
         power.reshape(shape), (means @ shared).reshape(shape)
     )
 
@@ -109,6 +109,8 @@ def response(
         return None
     correlations = [s.position for s in made.sources]
     common = made.product(correlations)
+    if abs(common) < FLAT * made.power:
+        common = 0.0  # nothing is, or rounding errors
     power = shared = np.ones_like(known[0][2].power)
     for k, e, places in known:
         louder = run([v * (1 + STEP) if i == k else v for i, v in enumerate(values)])
@@ -123,11 +125,11 @@ def response(
         power = power * (size := np.maximum(places.power, TINY)) ** of_power
         correlation = np.maximum(places.shared / np.sqrt(size), TINY)
         shared = shared * size ** (of_size / 2) * correlation**of_sharing
-    return _made(power, shared)
+    return differing(power, shared)
 
 
 def _exponent(new: float, old: float, factor: float) -> float:
-    """n in new = old · factorⁿ; 0 where nothing is there."""
+    """The n of new = old · factorⁿ; 0 where nothing is there."""
     if old == 0 or new / old <= 0:
         return 0.0
     return math.log(new / old) / math.log(factor)
@@ -139,7 +141,7 @@ def centred(x: Entry) -> Places | None:
     if p is None:
         return None
     left = x.power * p.power - x.example * (2 * p.shared - 1)
-    return _made(np.maximum(left, 0.0), p.shared)
+    return differing(np.maximum(left, 0.0), p.shared)
 
 
 def windowed(eqn: Any, x: Entry) -> Places | None:
@@ -168,4 +170,4 @@ def windowed(eqn: Any, x: Entry) -> Places | None:
             )
             for image in (p.power, p.shared)
         )
-    return _made(power, shared)
+    return differing(power, shared)

@@ -8,6 +8,7 @@ both hold about, so that what comes back to queries and keys is called approxima
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from jaxinit.prediction.entry import (
     QUERY,
     UNIT,
     Entry,
+    Places,
     Source,
     gaussian,
     nodes,
 )
+from jaxinit.prediction.places import differing, places_of
 from jaxinit.prediction.values import Attention, Cotangent, Logits, Lost, Sum
 
 __all__ = ["attention", "average", "product", "scores", "slopes"]
@@ -53,43 +56,66 @@ def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
         for side, (x, kind) in enumerate(((a, QUERY), (b, KEY)))
     )
     values = math.sqrt(power) * z
+    places = a.places if b.places is None else b.places if a.places is None else None
     return Entry(
-        (source,), values, tuple(shape), (*batch, *rows, *cols), a.assumed or b.assumed
+        (source,),
+        values,
+        tuple(shape),
+        (*batch, *rows, *cols),
+        a.assumed or b.assumed,
+        places,
     )
 
 
 def attention(weights: Any, total: Sum) -> Attention:
     """exp(s) over its sum: what a softmax over keys gives to the average of values."""
-    entry, mask = weights.entry, weights.mask
+    entry = weights.entry
     if len(entry.sources) != 1 or (entry.values <= 0).any():
         raise Lost("a softmax of a function of its own")
     z = nodes()[0]
     logs = np.log(entry.values)
     slope = (logs[-1] - logs[0]) / (z[-1] - z[0])
     source = entry.sources[0]
-    alike = source.key if total.kind == KEY else source.position
-    variance = slope**2 * (1 - alike)
-    counts, weight = _counts(entry.shape[-1], mask)
-    found = _softmax(round(variance, 12), tuple(counts.tolist()))
-    power, shared, slopes, near = (float(weight @ each) for each in found)
-    return Attention(power, shared, slopes, near, total.of.entry, total.kind)
+    shared = source.key if total.kind == KEY else source.position
+    variance = slope**2 * (1 - shared)
+    seen = _seen(weights, total.kind)
+    count = np.maximum(seen.sum(-1), 1)
+    counts, which = np.unique(count, return_inverse=True)
+    of_counts = _softmax(round(variance, 12), tuple(counts.tolist()))
+    power, slopes = (each[which.reshape(count.shape)] for each in of_counts)
+    each = seen / count[..., None]
+    both = each @ each.swapaxes(-1, -2)  # Σ a a' of any two queries, in the mean
+    inverse = 1 / count
+    near = both * (1 - inverse[:, :, None] - inverse[:, None, :] + both)
+    alike = float(_others(near.mean(0)).mean())
+    return Attention(each, power, slopes.mean(0), alike, total.of.entry, total.kind)
 
 
-def _counts(length: int, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """How many keys queries have, and the share of queries with so many."""
-    rows = np.full(1, length) if mask is None else mask.reshape(-1, mask.shape[-1])
-    counts, times = np.unique(
-        rows if mask is None else rows.sum(-1), return_counts=True
+def _others(pairs: np.ndarray) -> np.ndarray:
+    """The mean over the others of each; of one alone, its own."""
+    n = len(pairs)
+    return (pairs.sum(1) - pairs.diagonal()) / (n - 1) if n > 1 else pairs[0]
+
+
+def _seen(x: Logits, kind: int) -> np.ndarray:
+    """Which keys count for which queries, in each kind of example."""
+    law, last = x.entry, len(x.shape) - 1
+    other = KEY if kind == QUERY else QUERY
+    axis = next((i for i in range(last) if law.size(i, other) > 1), None)
+    shape = (1 if axis is None else law.shape[axis], law.shape[last])
+    if x.mask is None or x.mask.shape != law.shape:
+        return np.ones((1, *shape), bool)
+    lead = tuple(
+        slice(1) if i not in (axis, last) and stride == 0 else slice(None)
+        for i, stride in enumerate(x.mask.strides)
     )
-    return counts, times / times.sum()
+    mask = x.mask[lead]
+    return (mask if axis is None else np.moveaxis(mask, axis, -2)).reshape(-1, *shape)
 
 
 @functools.lru_cache(maxsize=64)
 def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Of a softmax a over so many logits of such a variance, for a and another a':
-
-    E Σ a², E Σ a a', E Σ a² (1 - 2 a + Σ a²), E Σ a a' (1 - a - a' + Σ a a').
-    """
+    """E Σ a² and E Σ a² (1 - 2 a + Σ a²), a the softmax of so many logits."""
     most = int(max(counts))
     draws = max(64, min(4096, 2**22 // max(most, 1)))
     logits = math.sqrt(variance) * np.random.default_rng(0).standard_normal(
@@ -97,12 +123,10 @@ def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, ...]
     )
     e = np.exp(logits - logits.max(1, keepdims=True))
     ends = np.array([max(int(c), 1) for c in counts]) - 1
-    one, two, three = (
-        np.cumsum(e**k, 1)[:, ends] / np.cumsum(e, 1)[:, ends] ** k for k in (1, 2, 3)
+    two, three = (
+        np.cumsum(e**k, 1)[:, ends] / np.cumsum(e, 1)[:, ends] ** k for k in (2, 3)
     )
-    shared = 1 / (ends + one[0])
-    near = shared * (1 - shared)
-    return two.mean(0), shared, (two - 2 * three + two**2).mean(0), near
+    return two.mean(0), (two - 2 * three + two**2).mean(0)
 
 
 def _kinds(eqn: Any, x: Any, side: int) -> list[Any]:
@@ -129,14 +153,43 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, v, side))
     keys = math.prod(a.law.size(i, a.kind) for i in range(len(a.shape)))
     if any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1:
-        rest = power - near
-        both = near + rest * a.power, near + rest * a.shared
-        return gaussian(*both, far, *laid, note)
-    n = math.prod(a.shape[i] for i in contract[side])
-    whole = n * a.power / keys * power + n * (n - 1) * a.shared / keys * near
-    cross = n * (1 - a.power) / (keys * (keys - 1)) * power
-    cross += n * (n - 1) / keys**2 * near
-    return gaussian(whole, cross, (n / keys) ** 2 * far, *laid, note)
+        of = _places(v, a.weights.shape[-1])
+        each, shared = power * of.power, a.weights @ of.shared
+        pairs = near * _apart(a.weights, of.shared)
+        alone = a.power * (a.weights @ each) + (1 - a.power) * pairs
+        rest = a.weights * (each - near * of.shared**2) @ a.weights.swapaxes(-1, -2)
+        pairs = rest + near * shared[:, :, None] * shared[:, None, :]
+        alone, both = alone.mean(0), _others(pairs.mean(0))
+        places = differing(alone, both)
+        return gaussian(alone.mean(), both.mean(), far, *laid, note, places)
+    n = a.power.shape[-1]
+    groups = math.prod(a.shape[i] for i in contract[side]) / n  # that share the keys
+    of = _places(v, n)
+    shares = a.weights * of.shared[:, None]
+    shared = shares.sum(1)
+    pairs = (shared**2 - (shares**2).sum(1)).mean(0)
+    each = ((a.power * of.power)[:, None] @ a.weights)[:, 0].mean(0)
+    whole = groups * (each * power + pairs * near)
+    alone = 1 - float((a.power * of.power).mean())
+    cross = n * alone / (keys * (keys - 1)) * power + n * (n - 1) / keys**2 * near
+    both = groups * cross, groups * (n / keys) ** 2 * far
+    places = differing(whole, shared.mean(0))
+    return gaussian(whole.mean(), *both, *laid, note, places)
+
+
+def _apart(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The mean product of two different entries of x that count for a query."""
+    own = (weights**2).sum(-1)
+    both = (weights @ x) ** 2 - weights**2 @ x**2
+    return both / np.where(own < 1, 1 - own, 1.0)
+
+
+def _places(x: Any, n: int) -> Places:
+    """How the queries of a gradient differ, or that they do not."""
+    found = places_of(x)
+    if found is None or found.power.shape != (n,):
+        return Places(np.ones(n), np.ones(n))
+    return found
 
 
 def slopes(g: Cotangent, e: Logits) -> Logits:
@@ -152,28 +205,42 @@ def slopes(g: Cotangent, e: Logits) -> Logits:
         alike, other = other, alike
     keys = law.shape[axis]
     spread = law.power * (1 - alike) / keys
-    near = other * softmax.near / softmax.slopes if softmax.slopes > 0 else 0.0
+    passed = softmax.slopes * _places(law, len(softmax.slopes)).power  # by each query
+    whole = float(passed.mean())
+    near = other * softmax.near / whole if whole > 0 else 0.0
     kinds = tuple(
         tuple(
             (KEY if i == axis else QUERY if k in (KEY, QUERY) else k, n) for k, n in run
         )
         for i, run in enumerate(law.kinds)
     )
-    made = gaussian(1.0, min(near, 1.0), 0.0, law.shape, kinds, APPROXIMATE)
-    values = math.sqrt(spread * softmax.slopes) * made.values
-    return Logits(Entry(made.sources, values, made.shape, kinds, made.assumed), e.mask)
+    made = gaussian(
+        1.0,
+        min(near, 1.0),
+        0.0,
+        law.shape,
+        kinds,
+        APPROXIMATE,
+        differing(passed, np.sqrt(passed)),
+    )
+    return Logits(replace(made, values=math.sqrt(spread * whole) * made.values), e.mask)
 
 
-def product(eqn: Any, s: Entry, x: Any, side: int) -> Entry:
+def product(eqn: Any, logits: Logits, x: Any, side: int) -> Entry:
     """Logits' gradients, times keys or queries."""
     contract, _ = eqn.params["dimension_numbers"]
+    s = logits.entry
     power, near, _far, _note = moments(x, contract[1 - side])
     n = math.prod(s.shape[i] for i in contract[side])
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, x, side))
     if any(s.size(i, KEY) > 1 for i in contract[side]):  # they sum to 0 over keys
         rest = n * (power - near)
-        both = rest * s.power, rest * s.position
+        both, places = (rest * s.power, rest * s.position), s.places
     else:
         queries = math.prod(s.size(i, QUERY) for i in contract[side])
         both = n * (s.power * power + (queries - 1) * s.position * near), 0.0
-    return gaussian(*both, 0.0, *laid, s.assumed)
+        seen = _seen(logits, KEY)
+        weights = (seen / np.maximum(seen.sum(-1), 1)[..., None]).mean(0)
+        each = _places(s, len(weights)).power @ weights
+        places = differing(each, np.sqrt(each))
+    return gaussian(*both, 0.0, *laid, s.assumed, places)

@@ -112,20 +112,20 @@ class Cotangent:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """A softmax a over keys, and another, a', of another query.
+    """A softmax a over keys, of each query, and another, a', of another query.
 
     Attributes:
-        power: E Σ a².
-        shared: E Σ a a'.
-        slopes: E Σ a² (1 - 2 a + Σ a²), with which gradients pass.
-        near: E Σ a a' (1 - a - a' + Σ a a'), the same of both.
+        weights: E a, of each query and key, for each kind of mask.
+        power: E Σ a², of each query for each kind of mask.
+        slopes: E Σ a² (1 - 2 a + Σ a²), with which gradients pass, of each query.
+        near: E Σ a a' (1 - a - a' + Σ a a'), the same of two.
         law: of what it is the softmax of, for the axes.
         kind: what its axis of keys is called there.
     """
 
-    power: float
-    shared: float
-    slopes: float
+    weights: np.ndarray
+    power: np.ndarray
+    slopes: np.ndarray
     near: float
     law: Entry
     kind: int

@@ -103,6 +103,7 @@ class Entry:
         kinds: for each axis, what its factors are: pairs (kind, size).
         assumed: what the law rests on beside the weights, in words.
         places: how they differ; None where they are alike.
+        common: the share of E x² that all units of a place have in common.
         loose: the variance of a sum over examples that was taken for its mean.
     """
 
@@ -112,6 +113,7 @@ class Entry:
     kinds: tuple[tuple[tuple[int, int], ...], ...]
     assumed: str = ""
     places: Places | None = None
+    common: float = 0.0
     loose: float = 0.0
 
     def _mean(self, values: np.ndarray) -> float:

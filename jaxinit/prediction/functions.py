@@ -17,6 +17,7 @@ from jaxinit.prediction.values import Given, Logits, Lost, Mixture, Steps
 __all__ = [
     "as_entry",
     "bind",
+    "common",
     "compute",
     "join",
     "merge_sum",
@@ -110,6 +111,15 @@ def merge_sum(x: Entry, name: str) -> Entry:
         x.places,
     )
     return replace(made, values=made.values + m)
+
+
+def common(made: Entry, entries: Sequence[Entry], name: str) -> float:
+    """The share of a linear function that all units have in common."""
+    if made.slope is None or not any(e.common for e in entries):
+        return 0.0
+    if name in ("add", "add_any", "sub"):
+        return sum(e.common * e.power for e in entries) / made.power
+    return sum(e.common for e in entries)  # times a number
 
 
 def _is_sum_of_lines(x: Entry) -> bool:

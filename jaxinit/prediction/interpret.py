@@ -180,6 +180,7 @@ class Interpreter:
         if any(e.places for e in entries):
             made = replace(made, places=response(run, entries, values, made))
         made = functions.merge_sum(made, name)
+        made = replace(made, common=functions.common(made, entries, name))
         return Logits(made, mask) if masked else made
 
     # --- loops ------------------------------------------------------------------------

@@ -111,4 +111,5 @@ def turn(x: Entry, kinds: Any, shape: Any, pieces: Pieces) -> Entry:
     fresh = tuple(
         pieces.setdefault((s, "turned"), replace(s, position=0.0)) for s in x.sources
     )
-    return replace(x, sources=fresh)
+    alike = max(x.position, 0.0) / x.power if x.power and len(x.sources) == 1 else 0.0
+    return replace(x, sources=fresh, common=alike)

@@ -170,11 +170,11 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     pairs = (shared**2 - (shares**2).sum(1)).mean(0)
     each = ((a.power * of.power)[:, None] @ a.weights)[:, 0].mean(0)
     whole = groups * (each * power + pairs * near)
-    alone = 1 - float((a.power * of.power).mean())
-    cross = n * alone / (keys * (keys - 1)) * power + n * (n - 1) / keys**2 * near
-    both = groups * cross, groups * (n / keys) ** 2 * far
+    spread = 1 - float((a.power * of.power).mean())
+    cross = n * spread / (keys * (keys - 1)) * power + n * (n - 1) / keys**2 * near
+    others = groups * cross, groups * (n / keys) ** 2 * far
     places = differing(whole, shared.mean(0))
-    return gaussian(whole.mean(), *both, *laid, note, places)
+    return gaussian(whole.mean(), *others, *laid, note, places)
 
 
 def _apart(weights: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -97,27 +97,26 @@ def _of_averages(name: str, operands: Sequence[Any], shape: Any) -> Any:
     if name == "sub" and len(operands) == 2:
         a, b = operands
         if isinstance(a, Entry) and isinstance(b, Average) and not b.squared:
-            return _centre(a, shape)
+            return _centre(a, b, shape)
         if isinstance(a, Average) and isinstance(b, Average) and b.squared:
-            return number(_left(b.of), shape)
+            return number(b.of.power - b.square, shape)
         if isinstance(b, Average) and b.squared and (x := number_of(a)) is not None:
-            return number(x - b.of.example, shape)
+            return number(x - b.square, shape)
         if isinstance(a, Average) and (x := number_of(b)) is not None:
             return number(a.of.mean - x, shape)
     if name == "max" and known and known[0] == 0:
         return first
-    raise Lost("an average over the batch")
+    raise Lost("an average that is random")
 
 
-def _left(x: Entry) -> float:
-    """The variance of a signal around its mean over the batch."""
-    return x.power - x.example
-
-
-def _centre(x: Entry, shape: Any) -> Entry:
+def _centre(x: Entry, mean: Average, shape: Any) -> Entry:
+    """What is left of a signal without its mean over the batch, or over units."""
     if x.slope is None:
-        raise Lost("a batch's mean of a function that is not linear")
-    rest = _left(x)
+        raise Lost("a mean of a function that is not linear")
+    rest = x.power - mean.square
+    if mean.units:
+        both = x.position, x.example
+        return gaussian(rest, *both, shape, x.kinds, x.assumed, x.places)
     near = x.position - x.example
     return gaussian(rest, near, 0.0, shape, x.kinds, x.assumed, centred(x))
 
@@ -148,6 +147,9 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
     units = math.prod(entry.size(i, UNIT) for i in axes)
     if count == 1:
         return entry.reshape(shape, kept)
+    if entry.common and count == units and entry.slope is not None:
+        whole = replace(entry, values=entry.values * count)
+        return Average(whole, count, tuple(shape), units=True)
     if units >= ENOUGH or not entry.sources:
         made = number(count * entry.mean, shape).reshape(shape, kept)
         apart = count == units  # from place to place

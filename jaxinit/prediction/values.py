@@ -73,12 +73,18 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """A sum over examples of such a law, or its square."""
+    """A sum over examples of such a law, or over units; or its square."""
 
     of: Entry
     count: int
     shape: tuple[int, ...]
     squared: bool = False
+    units: bool = False
+
+    @property
+    def square(self) -> float:
+        """The expectation of the square."""
+        return self.of.common * self.of.power if self.units else self.of.example
 
 
 @dataclass(frozen=True, eq=False)

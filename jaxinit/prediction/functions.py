@@ -115,11 +115,12 @@ def merge_sum(x: Entry, name: str) -> Entry:
 
 def common(made: Entry, entries: Sequence[Entry], name: str) -> float:
     """The share of a linear function that all units have in common."""
-    if made.slope is None or not any(e.common for e in entries):
+    share = sum(e.common for e in entries)
+    if not share or made.slope is None:
         return 0.0
     if name in ("add", "add_any", "sub"):
         return sum(e.common * e.power for e in entries) / made.power
-    return sum(e.common for e in entries)  # times a number
+    return share  # of what is multiplied by a number
 
 
 def _is_sum_of_lines(x: Entry) -> bool:

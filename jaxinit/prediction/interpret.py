@@ -17,7 +17,6 @@ from jaxinit.prediction.entry import (
     MOST,
     Entry,
     Source,
-    number,
     together,
 )
 from jaxinit.prediction.functions import number_of
@@ -228,8 +227,9 @@ def _product(eqn: Any, operands: Sequence[Any], batch: int) -> Any:
             return softmax.average(eqn, x, y, side)
         if isinstance(x, Logits) and isinstance(y, Entry):
             return softmax.product(eqn, x, y, side)
-    if any(number_of(x) == 0 for x in operands):
-        return number(0.0, eqn.outvars[0].aval.shape)
+    zeros = [number_of(x) == 0 for x in operands]
+    if any(zeros):
+        return softmax.silent(eqn, a, b, zeros)
     if isinstance(a, Entry) and isinstance(b, Entry):
         return softmax.scores(eqn, a, b)
     raise Lost("a product of data with data")

@@ -24,11 +24,12 @@ from jaxinit.prediction.entry import (
     Source,
     gaussian,
     nodes,
+    number,
 )
 from jaxinit.prediction.places import differing, places_of
 from jaxinit.prediction.values import Attention, Cotangent, Logits, Lost, Sum
 
-__all__ = ["attention", "average", "product", "scores", "slopes"]
+__all__ = ["attention", "average", "product", "scores", "silent", "slopes"]
 
 APPROXIMATE = "approximate: it comes back through a softmax"
 
@@ -65,6 +66,25 @@ def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
         a.assumed or b.assumed,
         places,
     )
+
+
+def silent(eqn: Any, a: Any, b: Any, zeros: list[bool]) -> Entry:
+    """A product with zeros; of queries or keys, after which all keys count alike."""
+    contract, batched = eqn.params["dimension_numbers"]
+    nothing = number(0.0, eqn.outvars[0].aval.shape)
+    if all(zeros) or not batched[0]:  # as by a kernel
+        return nothing
+    side = zeros.index(True)
+    zero, known = (a, b) if side == 0 else (b, a)
+    kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in zero.shape]
+    for axes in (contract, batched):
+        for i, j in zip(axes[side], axes[1 - side], strict=True):
+            kinds[i] = known.kinds[j]
+    zero = gaussian(0.0, 0.0, 0.0, zero.shape, kinds)
+    try:
+        return scores(eqn, *((zero, known) if side == 0 else (known, zero)))
+    except Lost:
+        return nothing
 
 
 def attention(weights: Any, total: Sum) -> Attention:

@@ -112,19 +112,17 @@ def contraction(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
 def convolution(eqn: Any, x: Any, w: Drawn, batch: int) -> Entry:
     """A convolution with a fresh kernel; at borders fewer entries meet."""
     numbers = eqn.params["dimension_numbers"]
-    lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
-    sizes, window = (
-        [of.shape[i] for i in spec[2:]] for of, spec in ((x, lhs), (w, rhs))
-    )
-    taps, places = convolved(eqn, x, sizes, window)
-    *laws, note = moments(x, [lhs[1]])
+    rhs, out = numbers.rhs_spec, numbers.out_spec
+    *laws, note = moments(x, [numbers.lhs_spec[1]])
+    window = [w.shape[i] for i in rhs[2:]]
+    sums, places = convolved(eqn, x, (laws[0], laws[1], laws[2]), window)
     shape = eqn.outvars[0].aval.shape
     kinds: list[Any] = [()] * len(shape)
     for k, axis in enumerate(out):
         kind = (EXAMPLE, UNIT)[k] if k < 2 else POSITION
         kinds[axis] = ((kind, shape[axis]),) if shape[axis] > 1 else ()
     v = w.std**2 * w.shape[rhs[1]]
-    power, near, far = (v * n * law for n, law in zip(taps, laws, strict=True))
+    power, near, far = (v * each for each in sums)
     return gaussian(power, near, far, shape, kinds, note, places)
 
 

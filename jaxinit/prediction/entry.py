@@ -81,15 +81,23 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """How the places of an image differ, which borders of zeros make smaller.
+    """How places of an image or a sequence differ.
 
     Attributes:
         power: E x² at each over its mean.
-        shared: what each has in common with other places, over its mean.
+        pairs: E x x' at any two, over the mean of E x²; None for too many of them.
     """
 
     power: np.ndarray
-    shared: np.ndarray
+    pairs: np.ndarray | None
+
+    @functools.cached_property
+    def near(self) -> float | None:
+        """The mean of E x x' over two different places."""
+        if self.pairs is None:
+            return None
+        n = len(self.pairs)
+        return float((self.pairs.sum() - self.pairs.trace()) / max(n * (n - 1), 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +166,9 @@ class Entry:
     @functools.cached_property
     def position(self) -> float:
         """E x x' at two positions of one example."""
+        near = None if self.places is None else self.places.near
+        if near is not None:
+            return self.power * near
         return self.product([s.position for s in self.sources])
 
     @functools.cached_property

@@ -158,8 +158,7 @@ class Interpreter:
                     for x, v in zip(operands, eqn.invars, strict=True)
                 ],
             )[0]
-        mask = next((x.mask for x in operands if isinstance(x, Logits)), None)
-        masked = any(isinstance(x, Logits) for x in operands)
+        logits = next((x for x in operands if isinstance(x, Logits)), None)
         plain = [x.entry if isinstance(x, Logits) else x for x in operands]
         entries = [functions.as_entry(name, x, shape) for x in plain]
         main = max(entries, key=lambda e: (bool(e.sources), sum(map(len, e.kinds))))
@@ -177,10 +176,10 @@ class Interpreter:
         whole = np.broadcast_to(found, grid).copy()
         made = Entry(sources, whole, tuple(shape), kinds, note)
         if any(e.places for e in entries):
-            made = replace(made, places=response(run, entries, values, made))
+            made = replace(made, places=response(run, name, entries, values, made))
         made = functions.merge_sum(made, name)
         made = replace(made, common=functions.common(made, entries, name))
-        return Logits(made, mask) if masked else made
+        return made if logits is None else replace(logits, entry=made)
 
     # --- loops ------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ def move(eqn: Any, operands: list[Any], shape: Any, pieces: Pieces) -> Any:
     """What a move makes of a law."""
     x = operands[0]
     if isinstance(x, Logits):
-        return Logits(rearrange(eqn, x.entry, shape), x.mask)
+        return replace(x, entry=rearrange(eqn, x.entry, shape))
     if isinstance(x, Attention):
         return replace(x, law=rearrange(eqn, x.law, shape))
     if isinstance(x, Entry):

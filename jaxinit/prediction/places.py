@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places of an image that are unlike: at a border of zeros fewer entries meet.
+"""Places of an image or a sequence that are unlike.
 
-Of the law of an entry two things differ from place to place, its mean square and what
-it has in common with other places. Kernels carry both by the taps that meet each place,
-functions of single entries as powers of them, with the exponents at the mean.
+At a border of zeros fewer entries meet, and a causal mask lets early queries see few
+keys. Of the law of an entry two things differ then: its mean square at each place, and
+the covariance of any two places. Kernels carry both by the taps that meet each place;
+functions of single entries by how they respond to a change of one operand.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,23 +18,53 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinit.prediction.entry import POSITION, Entry, Places
-from jaxinit.prediction.values import Mixture
+from jaxinit.prediction.values import Given, Mixture
 
-__all__ = ["centred", "convolved", "differing", "places_of", "response", "windowed"]
+__all__ = [
+    "centred",
+    "convolved",
+    "covariance",
+    "differing",
+    "places_of",
+    "response",
+    "summed",
+    "windowed",
+]
 
-STEP = 1e-3  # of an amplitude, for the exponents
-TINY = 1e-6  # the size of a place where nothing is
+MOST = 512  # places of which pairs are told apart
+STEP = 1e-3  # of an amplitude, for exponents
 FLAT = 1e-6  # a difference between places that is none
+TINY = 1e-6  # the size of a place where nothing is
+PATH = np.linspace(-1.0, 1.0, 65)  # from opposites over what is there to equals
 
 
-def differing(power: np.ndarray, shared: np.ndarray) -> Places | None:
-    """Both over their means; None where places are alike."""
-    power, shared = (
-        each / each.mean() if each.mean() > 0 else np.ones_like(each)
-        for each in (power, shared)
+def differing(power: np.ndarray, pairs: np.ndarray | None) -> Places | None:
+    """Of E x² at each place and E x x' at any two; None where places are alike."""
+    mean = float(power.mean())
+    if mean <= 0:
+        return None
+    made = Places(power / mean, None)
+    spread = float(np.ptp(made.power))
+    if pairs is not None and 1 < len(pairs) <= MOST:
+        pairs = pairs / mean
+        np.fill_diagonal(pairs, made.power.ravel())
+        made = Places(made.power, pairs)
+        away = np.abs(pairs - (made.near or 0.0))
+        np.fill_diagonal(away, 0.0)
+        spread = max(spread, float(away.max()))
+    return None if spread < FLAT else made
+
+
+def covariance(x: Places | None, power: float, near: float, n: int) -> np.ndarray:
+    """E x x' at any two of so many places."""
+    known = x is not None and x.power.size == n
+    if x is not None and known and x.pairs is not None:
+        return power * x.pairs
+    made = np.full((n, n), near)
+    np.fill_diagonal(
+        made, power * x.power.ravel() if x is not None and known else power
     )
-    flat = max(float(np.ptp(power)), float(np.ptp(shared))) < FLAT
-    return None if flat else Places(power, shared)
+    return made
 
 
 def places_of(x: Any) -> Places | None:
@@ -41,44 +73,60 @@ def places_of(x: Any) -> Places | None:
         return x.places
     if not isinstance(x, Mixture):
         return None
-    known = [(share, e, e.places) for share, e in x.parts if e.places is not None]
-    if len({p.power.shape for _, _, p in known}) != 1:
+    return _sum(x.parts)
+
+
+def _sum(parts: Sequence[tuple[float, Entry]]) -> Places | None:
+    """Those of a sum of independent signals, or of a mixture with such shares."""
+    known = [e.places.power.shape for _, e in parts if e.places is not None]
+    if len(set(known)) != 1:
         return None
-    even = np.ones_like(known[0][2].power)
-    shares = [(share, e, e.places or Places(even, even)) for share, e in x.parts]
-    return differing(
-        sum((s * e.power * p.power for s, e, p in shares), 0 * even),
-        sum((s * max(e.position, 0.0) * p.shared for s, e, p in shares), 0 * even),
-    )
+    n = math.prod(known[0])
+    if n <= MOST:
+        whole = np.asarray(
+            sum(s * covariance(e.places, e.power, e.position, n) for s, e in parts)
+        )
+        return differing(whole.diagonal().reshape(known[0]), whole)
+    power = sum(s * e.power * (e.places.power if e.places else 1.0) for s, e in parts)
+    return differing(np.asarray(power), None)
 
 
 def convolved(
-    eqn: Any, x: Any, sizes: Sequence[int], window: Sequence[int]
+    eqn: Any, x: Any, laws: tuple[float, float, float], window: Sequence[int]
 ) -> tuple[tuple[float, float, float], Places | None]:
-    """How many taps meet: a place itself, two of one image, and of two images.
+    """E x², that of two places and of two images, summed over taps; and the places."""
+    (power, near, far), spec = laws, eqn.params["dimension_numbers"]
+    sizes = tuple(x.shape[i] for i in spec.lhs_spec[2:])
+    n, found = math.prod(sizes), places_of(x)
+    if found is not None and found.power.shape != sizes:
+        found = None
+    number = np.arange(1, n + 1, dtype=np.float32).reshape(sizes)
+    met = _taps(eqn, number, window).round().astype(int)  # 0 for a border
+    counts = met > 0
+    m = counts.shape[1]
+    shape = tuple(eqn.outvars[0].aval.shape[i] for i in spec.out_spec[2:])
+    far = far * float((counts.mean(1) ** 2).sum())
+    if max(n, m) <= MOST:
+        before = _of_data(x, spec) if isinstance(x, Given) else None
+        if before is None:
+            before = covariance(found, power, near, n)
+        known = np.pad(before, ((1, 0), (1, 0)))
+        whole = np.asarray(sum(known[np.ix_(tap, tap)] for tap in met))
+        each = whole.diagonal()
+        both = (whole.sum() - each.sum()) / max(m * (m - 1), 1)
+        places = differing(each.reshape(shape), whole)
+        return (float(each.mean()), float(both), far), places
+    of_each = np.ones(n) if found is None else found.power.ravel()
+    each = power * np.append(0.0, of_each)[met].sum(0)
+    both = near * float((counts.sum(1) ** 2).sum() - counts.sum()) / (m * (m - 1))
+    return (float(each.mean()), both, far), differing(each.reshape(shape), None)
 
-    Weighed by what is there, in the mean over places; and how places differ.
-    """
-    found, even = places_of(x), np.ones(tuple(sizes))
-    if found is None or found.power.shape != even.shape:
-        found = Places(even, even)
-    power = _taps(eqn, found.power, window).sum(0)
-    shared = _taps(eqn, found.shared, window)
-    means = shared.mean(1)
-    n = shared.shape[1]
-    far = float((means**2).sum())
-    pairs = float((shared.sum(1) ** 2).sum() - (shared**2).sum())
-    near = pairs / (n * (n - 1)) if n > 1 else far
-    alone = float(power.mean())
-    shape = _shape(eqn)
-    return (alone, near, far), differing(
-        power.reshape(shape), (means @ shared).reshape(shape)
-    )
 
-
-def _shape(eqn: Any) -> tuple[int, ...]:
-    out = eqn.params["dimension_numbers"].out_spec
-    return tuple(eqn.outvars[0].aval.shape[i] for i in out[2:])
+def _of_data(x: Given, spec: Any) -> np.ndarray:
+    """The mean of x x' at two places of the images that are given."""
+    images = np.asarray(x.array, np.float64).transpose(spec.lhs_spec)
+    flat = images.reshape(*images.shape[:2], -1)
+    return np.einsum("bcp,bcq->pq", flat, flat) / max(math.prod(flat.shape[:2]), 1)
 
 
 def _taps(eqn: Any, image: np.ndarray, window: Sequence[int]) -> np.ndarray:
@@ -87,18 +135,20 @@ def _taps(eqn: Any, image: np.ndarray, window: Sequence[int]) -> np.ndarray:
     ones = np.eye(taps, dtype=np.float32).reshape(taps, 1, *window)
     with jax.ensure_compile_time_eval():
         met = jax.lax.conv_general_dilated(
-            jnp.asarray(image[None, None], jnp.float32),
+            jnp.asarray(image[None, None]),
             jnp.asarray(ones),
             params["window_strides"],
             params["padding"],
             params["lhs_dilation"],
             params["rhs_dilation"],
+            precision="highest",
         )
-    return np.asarray(met, np.float64).reshape(taps, -1)
+    return np.asarray(met).reshape(taps, -1)
 
 
 def response(
     run: Callable[[Sequence[np.ndarray]], np.ndarray],
+    name: str,
     entries: Sequence[Entry],
     values: Sequence[np.ndarray],
     made: Entry,
@@ -107,32 +157,61 @@ def response(
     known = [(k, e, e.places) for k, e in enumerate(entries) if e.places is not None]
     if len({p.power.shape for _, _, p in known}) != 1:
         return None
-    correlations = [s.position for s in made.sources]
-    common = made.product(correlations)
-    if abs(common) < FLAT * made.power:
-        common = 0.0  # nothing is, or rounding errors
-    power = shared = np.ones_like(known[0][2].power)
+    if name in ("add", "add_any", "sub") and not any(
+        set(a.sources) & set(b.sources) for a, b in itertools.combinations(entries, 2)
+    ):
+        return _sum([(1.0, e) for e in entries])
+    power, pairs = made.power * np.ones_like(known[0][2].power), None
     for k, e, places in known:
         louder = run([v * (1 + STEP) if i == k else v for i, v in enumerate(values)])
         loud = replace(made, values=np.broadcast_to(louder, made.values.shape))
-        apart = [
-            c * (1 - STEP) if s in e.sources else c
-            for s, c in zip(made.sources, correlations, strict=True)
-        ]
-        of_power = _exponent(loud.power, made.power, 1 + STEP) / 2
-        of_size = _exponent(made.product(correlations, loud), common, 1 + STEP)
-        of_sharing = _exponent(made.product(apart), common, 1 - STEP)
-        power = power * (size := np.maximum(places.power, TINY)) ** of_power
-        correlation = np.maximum(places.shared / np.sqrt(size), TINY)
-        shared = shared * size ** (of_size / 2) * correlation**of_sharing
-    return differing(power, shared)
+        size = np.maximum(places.power, TINY)
+        power = power * size ** _exponent(loud.power, made.power)
+        if places.pairs is not None:
+            common, share = _pairs(e, made, loud, size.ravel(), places.pairs)
+            pairs = common * share if pairs is None else pairs * share
+    return differing(power, pairs)
 
 
-def _exponent(new: float, old: float, factor: float) -> float:
-    """The n of new = old · factorⁿ; 0 where nothing is there."""
+def _exponent(new: float, old: float) -> float:
+    """The n of new = old · (1 + STEP)²ⁿ; 0 where nothing is there."""
     if old == 0 or new / old <= 0:
         return 0.0
-    return math.log(new / old) / math.log(factor)
+    return math.log(new / old) / math.log1p(STEP) / 2
+
+
+def _pairs(
+    e: Entry, made: Entry, loud: Entry, size: np.ndarray, pairs: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """E x x' of a function in the mean, and over it where an operand has such pairs.
+
+    Amplitudes count by an exponent; what is left is the operand's own E x x', which
+    shows how far its sources are correlated.
+    """
+    start = [s.position for s in made.sources]
+    common = made.product(start)
+    if abs(common) <= FLAT * made.power:
+        return 0.0, np.ones_like(pairs)
+    exponent = _exponent(made.product(start, loud) ** 2, common**2)
+    amplitude = size ** (exponent / 2)
+    ours, theirs = (
+        np.array([x.product(_along(x, e, at)) for at in PATH]) for x in (e, made)
+    )
+    low = int(ours.argmin())
+    if np.ptp(ours) < FLAT * e.power:
+        shares = np.ones_like(pairs)
+    else:
+        here = e.power * pairs / np.sqrt(size[:, None] * size)
+        shares = np.interp(here, ours[low:], theirs[low:]) / common
+    return common, amplitude[:, None] * amplitude * shares
+
+
+def _along(x: Entry, e: Entry, at: float) -> list[float]:
+    """Correlations of x's sources, where those of e's are led along a path."""
+    return [
+        c + at * (1 - c if at > 0 else 1 + c) if s in e.sources else c
+        for s, c in ((s, s.position) for s in x.sources)
+    ]
 
 
 def centred(x: Entry) -> Places | None:
@@ -140,8 +219,23 @@ def centred(x: Entry) -> Places | None:
     p = x.places
     if p is None:
         return None
-    left = x.power * p.power - x.example * (2 * p.shared - 1)
-    return differing(np.maximum(left, 0.0), p.shared)
+    if p.pairs is None:
+        return differing(np.maximum(x.power * p.power - x.example, 0.0), None)
+    n = len(p.pairs)
+    means = (p.pairs.sum(1) - p.pairs.diagonal()) / (n - 1)
+    means = means / means.mean() if means.mean() > 0 else np.ones(n)
+    whole = x.power * p.pairs - x.example * (means[:, None] + means - 1)
+    power = np.maximum(whole.diagonal(), 0.0)
+    return differing(power.reshape(p.power.shape), whole)
+
+
+def summed(x: Entry) -> Places | None:
+    """Of the sum over units, which is another number at each place."""
+    if x.places is None:
+        return None
+    size = np.sqrt(x.places.power)
+    few = size.size <= MOST
+    return differing(size**2, np.outer(size, size) if few else None)
 
 
 def windowed(eqn: Any, x: Entry) -> Places | None:
@@ -160,14 +254,19 @@ def windowed(eqn: Any, x: Entry) -> Places | None:
             "window_dilation",
         )
     }
-    with jax.ensure_compile_time_eval():
-        power, shared = (
-            np.asarray(
-                jax.lax.reduce_window(
-                    jnp.asarray(image, jnp.float32), 0.0, jax.lax.add, **each
-                ),
-                np.float64,
+
+    def pool(image: np.ndarray) -> np.ndarray:
+        with jax.ensure_compile_time_eval():
+            found = jax.lax.reduce_window(
+                jnp.asarray(image.reshape(p.power.shape), jnp.float32),
+                0.0,
+                jax.lax.add,
+                **each,
             )
-            for image in (p.power, p.shared)
-        )
-    return differing(power, shared)
+        return np.asarray(found, np.float64)
+
+    if p.pairs is None:
+        return differing(pool(p.power), None)
+    half = np.stack([pool(row).ravel() for row in p.pairs])
+    whole = np.stack([pool(row).ravel() for row in half.T])
+    return differing(whole.diagonal().reshape(pool(p.power).shape), whole)

@@ -8,7 +8,6 @@ both hold about, so that what comes back to queries and keys is called approxima
 
 import functools
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from jaxinit.prediction.entry import (
     QUERY,
     UNIT,
     Entry,
-    Places,
     Source,
     gaussian,
     nodes,
     number,
 )
-from jaxinit.prediction.places import differing, places_of
+from jaxinit.prediction.places import covariance, differing, places_of
 from jaxinit.prediction.values import Attention, Cotangent, Logits, Lost, Sum
 
 __all__ = ["attention", "average", "product", "scores", "silent", "slopes"]
@@ -107,14 +105,8 @@ def attention(weights: Any, total: Sum) -> Attention:
     both = each @ each.swapaxes(-1, -2)  # Σ a a' of any two queries, in the mean
     inverse = 1 / count
     near = both * (1 - inverse[:, :, None] - inverse[:, None, :] + both)
-    alike = float(_others(near.mean(0)).mean())
-    return Attention(each, power, slopes.mean(0), alike, total.of.entry, total.kind)
-
-
-def _others(pairs: np.ndarray) -> np.ndarray:
-    """The mean over the others of each; of one alone, its own."""
-    n = len(pairs)
-    return (pairs.sum(1) - pairs.diagonal()) / (n - 1) if n > 1 else pairs[0]
+    means = slopes.mean(0), near.mean(0)
+    return Attention(each, power, *means, total.of.entry, total.kind)
 
 
 def _seen(x: Logits, kind: int) -> np.ndarray:
@@ -173,43 +165,43 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, v, side))
     keys = math.prod(a.law.size(i, a.kind) for i in range(len(a.shape)))
     if any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1:
-        of = _places(v, a.weights.shape[-1])
-        each, shared = power * of.power, a.weights @ of.shared
-        pairs = near * _apart(a.weights, of.shared)
-        alone = a.power * (a.weights @ each) + (1 - a.power) * pairs
-        rest = a.weights * (each - near * of.shared**2) @ a.weights.swapaxes(-1, -2)
-        pairs = rest + near * shared[:, :, None] * shared[:, None, :]
-        alone, both = alone.mean(0), _others(pairs.mean(0))
-        places = differing(alone, both)
-        return gaussian(alone.mean(), both.mean(), far, *laid, note, places)
+        whole = covariance(places_of(v), power, near, a.weights.shape[-1])
+        each = a.weights @ whole.diagonal()  # of E a, and so for E a²
+        pairs = a.weights @ whole @ a.weights.swapaxes(-1, -2)
+        own = (a.weights**2).sum(-1)
+        others = pairs.diagonal(0, -2, -1) - a.weights**2 @ whole.diagonal()
+        alone = a.power * each + (1 - a.power) * others / np.where(own < 1, 1 - own, 1)
+        alone, pairs = alone.mean(0), pairs.mean(0)
+        both = _mean_of_others(pairs)
+        return gaussian(alone.mean(), both, far, *laid, note, differing(alone, pairs))
     n = a.power.shape[-1]
     groups = math.prod(a.shape[i] for i in contract[side]) / n  # that share the keys
-    of = _places(v, n)
-    shares = a.weights * of.shared[:, None]
-    shared = shares.sum(1)
-    pairs = (shared**2 - (shares**2).sum(1)).mean(0)
-    each = ((a.power * of.power)[:, None] @ a.weights)[:, 0].mean(0)
-    whole = groups * (each * power + pairs * near)
-    spread = 1 - float((a.power * of.power).mean())
-    cross = n * spread / (keys * (keys - 1)) * power + n * (n - 1) / keys**2 * near
-    others = groups * cross, groups * (n / keys) ** 2 * far
-    places = differing(whole, shared.mean(0))
-    return gaussian(whole.mean(), *others, *laid, note, places)
+    whole = covariance(places_of(v), power, near, n)
+    each, own = whole.diagonal(), (a.weights**2).sum(-1)
+    back = a.weights.swapaxes(-1, -2)
+    alone = (back * (a.power * each)[:, None]).sum(-1)
+    rest = (1 - a.power) / np.where(own < 1, 1 - own, 1) * each
+    apart = whole - np.diag(each)
+    pairs = back @ apart @ a.weights + back * rest[:, None] @ a.weights
+    alone = alone + (back @ apart @ a.weights).diagonal(0, -2, -1)
+    alone, pairs = groups * alone.mean(0), groups * pairs.mean(0)
+    both, far = _mean_of_others(pairs), groups * (n / keys) ** 2 * far
+    return gaussian(alone.mean(), both, far, *laid, note, differing(alone, pairs))
 
 
-def _apart(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The mean product of two different entries of x that count for a query."""
-    own = (weights**2).sum(-1)
-    both = (weights @ x) ** 2 - weights**2 @ x**2
-    return both / np.where(own < 1, 1 - own, 1.0)
+def _mean_of_others(pairs: np.ndarray) -> float:
+    """The mean of two different places; of one alone, its own."""
+    n = len(pairs)
+    return float(
+        (pairs.sum() - pairs.trace()) / (n * (n - 1)) if n > 1 else pairs[0, 0]
+    )
 
 
-def _places(x: Any, n: int) -> Places:
-    """How the queries of a gradient differ, or that they do not."""
+def _sizes(x: Any, n: int) -> np.ndarray:
+    """E x² at each query over its mean."""
     found = places_of(x)
-    if found is None or found.power.shape != (n,):
-        return Places(np.ones(n), np.ones(n))
-    return found
+    known = found is not None and found.power.shape == (n,)
+    return found.power if found is not None and known else np.ones(n)
 
 
 def slopes(g: Cotangent, e: Logits) -> Logits:
@@ -225,25 +217,23 @@ def slopes(g: Cotangent, e: Logits) -> Logits:
         alike, other = other, alike
     keys = law.shape[axis]
     spread = law.power * (1 - alike) / keys
-    passed = softmax.slopes * _places(law, len(softmax.slopes)).power  # by each query
-    whole = float(passed.mean())
-    near = other * softmax.near / whole if whole > 0 else 0.0
+    # Of two queries, and of each, whose gradients need not be of one size.
+    whole = covariance(law.places, 1.0, other, len(softmax.slopes))
+    passed = softmax.slopes * whole.diagonal()
+    whole = softmax.near * whole
+    np.fill_diagonal(whole, passed)
+    power, near = float(passed.mean()), _mean_of_others(whole)
     kinds = tuple(
         tuple(
             (KEY if i == axis else QUERY if k in (KEY, QUERY) else k, n) for k, n in run
         )
         for i, run in enumerate(law.kinds)
     )
+    places = differing(passed, whole)
     made = gaussian(
-        1.0,
-        min(near, 1.0),
-        0.0,
-        law.shape,
-        kinds,
-        APPROXIMATE,
-        differing(passed, np.sqrt(passed)),
+        spread * power, spread * near, 0.0, law.shape, kinds, APPROXIMATE, places
     )
-    return Logits(replace(made, values=math.sqrt(spread * whole) * made.values), e.mask)
+    return Logits(made, e.mask, softmax.weights)
 
 
 def product(eqn: Any, logits: Logits, x: Any, side: int) -> Entry:
@@ -258,9 +248,18 @@ def product(eqn: Any, logits: Logits, x: Any, side: int) -> Entry:
         both, places = (rest * s.power, rest * s.position), s.places
     else:
         queries = math.prod(s.size(i, QUERY) for i in contract[side])
-        both = n * (s.power * power + (queries - 1) * s.position * near), 0.0
-        seen = _seen(logits, KEY)
-        weights = (seen / np.maximum(seen.sum(-1), 1)[..., None]).mean(0)
-        each = _places(s, len(weights)).power @ weights
-        places = differing(each, np.sqrt(each))
+        keys = math.prod(s.size(i, KEY) for i in range(len(s.shape)))
+        weights = logits.weights
+        if weights is None or weights.shape[1:] != (queries, keys):
+            weights = np.full((1, queries, keys), 1 / keys)
+        own, back = (weights**2).sum(-1), weights.swapaxes(-1, -2)
+        passed = keys * s.power * _sizes(s, queries)
+        apart = passed / np.where(own < 1, 1 - own, 1)  # over keys they sum to 0
+        pairs = -(back * apart[:, None] @ weights).mean(0)
+        of_two = (queries - 1) * s.position * near / power if power else 0.0
+        each = (back * passed).sum(-1).mean(0) + queries * of_two
+        np.fill_diagonal(pairs, each)
+        pairs = n / queries * power * pairs
+        both = float(pairs.diagonal().mean()), _mean_of_others(pairs)
+        places = differing(pairs.diagonal().copy(), pairs)
     return gaussian(*both, 0.0, *laid, s.assumed, places)

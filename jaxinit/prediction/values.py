@@ -124,7 +124,7 @@ class Attention:
         weights: E a, of each query and key, for each kind of mask.
         power: E Σ a², of each query for each kind of mask.
         slopes: E Σ a² (1 - 2 a + Σ a²), with which gradients pass, of each query.
-        near: E Σ a a' (1 - a - a' + Σ a a'), the same of two.
+        near: E Σ a a' (1 - a - a' + Σ a a'), the same of any two.
         law: of what it is the softmax of, for the axes.
         kind: what its axis of keys is called there.
     """
@@ -132,7 +132,7 @@ class Attention:
     weights: np.ndarray
     power: np.ndarray
     slopes: np.ndarray
-    near: float
+    near: np.ndarray
     law: Entry
     kind: int
 
@@ -143,10 +143,14 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class Logits:
-    """Entries along an axis of keys, of which a mask lets some count."""
+    """Entries along an axis of keys, of which a mask lets some count.
+
+    What comes back to them has the weights of the softmax: (masks, queries, keys).
+    """
 
     entry: Entry
     mask: np.ndarray | None
+    weights: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

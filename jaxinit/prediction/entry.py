@@ -38,6 +38,7 @@ PANELS = (-9.0, -6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.5, 4.0, 6.0, 9.0)
 EACH = 10  # Gauss-Legendre nodes in a panel: kinks at 0 are where panels meet
 MOST = 3  # sources that one function is integrated over
 ORDER = 40  # of the Hermite series
+SMALL = 1e-9  # a term of a series that nobody sees
 UNSEEN = 1e-17  # a weight that quantiles do not show
 
 
@@ -72,11 +73,14 @@ class Source:
         example: that in two examples.
         key: that of a product at two places of its second factor, where `position` is
             at two places of the first: the logits of attention.
+        pairs: its correlation at any two places, of which `position` is the mean; None
+            where they are alike, or too many.
     """
 
     position: float = 0.0
     example: float = 0.0
     key: float = 0.0
+    pairs: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +114,7 @@ class Entry:
         shape: of the array.
         kinds: for each axis, what its factors are: pairs (kind, size).
         assumed: what the law rests on beside the weights, in words.
-        places: how they differ; None where they are alike.
+        profile: E x² at each place over its mean; None where places are alike.
         common: the share of E x² that all units of a place have in common.
         loose: the variance of a sum over examples that was taken for its mean.
     """
@@ -120,7 +124,7 @@ class Entry:
     shape: tuple[int, ...]
     kinds: tuple[tuple[tuple[int, int], ...], ...]
     assumed: str = ""
-    places: Places | None = None
+    profile: np.ndarray | None = None
     common: float = 0.0
     loose: float = 0.0
 
@@ -172,6 +176,26 @@ class Entry:
         return self.product([s.position for s in self.sources])
 
     @functools.cached_property
+    def places(self) -> Places | None:
+        """How the places differ; None where they are alike."""
+        if self.profile is None:
+            return None
+        square, known = self._coefficients**2, []
+        for s in reversed(self.sources):
+            if s.pairs is not None and s.pairs.size == self.profile.size**2:
+                square = np.moveaxis(square, -1, 0)
+                known.append(s.pairs)
+            else:
+                square = square @ s.position ** np.arange(ORDER + 1)
+        if (self.sources and not known) or len(known) > 2:
+            return Places(self.profile, None)
+        size = np.sqrt(self.profile.ravel())
+        share = _series(square, known[::-1]) / (self.power or 1.0)
+        pairs = np.outer(size, size) * share
+        np.fill_diagonal(pairs, self.profile.ravel())
+        return Places(self.profile, pairs)
+
+    @functools.cached_property
     def example(self) -> float:
         """E x x' in two examples."""
         return self.product([s.example for s in self.sources])
@@ -196,6 +220,19 @@ class Entry:
         return math.prod(n for k, n in self.kinds[axis] if k == kind)
 
 
+def _series(squares: Any, correlations: Sequence[np.ndarray]) -> Any:
+    """Σ c² ρⁱ ρ'ʲ, of one or two matrices of correlations."""
+    if not correlations:
+        return squares
+    *others, last = correlations
+    rows = np.moveaxis(squares, -1, 0)
+    large = np.abs(rows).reshape(len(rows), -1).max(1) > SMALL * np.abs(rows).max()
+    made: Any = 0.0
+    for row in rows[: len(rows) - int(large[::-1].argmax())][::-1]:
+        made = made * last + _series(row, others)
+    return made
+
+
 def number(value: float, shape: Any = ()) -> Entry:
     """A constant."""
     kinds = tuple(((UNIT, n),) if n > 1 else () for n in shape)
@@ -213,9 +250,16 @@ def gaussian(
 ) -> Entry:
     """A fresh Gaussian of such a variance and covariances."""
     safe = power if power > 0 else 1.0
-    bounds = [min(max(c / safe, -1.0), 1.0) for c in (position, example)]
+    near, far = (min(max(c / safe, -1.0), 1.0) for c in (position, example))
     values = math.sqrt(max(power, 0.0)) * nodes()[0]
-    return Entry((Source(*bounds),), values, tuple(shape), tuple(kinds), note, places)
+    size = pairs = None
+    if places is not None:
+        size = places.power
+    if places is not None and places.pairs is not None:
+        each = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
+        pairs = np.clip(places.pairs / np.outer(each, each), -1.0, 1.0)
+    source = Source(near, far, pairs=pairs)
+    return Entry((source,), values, tuple(shape), tuple(kinds), note, size)
 
 
 @functools.cache
@@ -243,7 +287,13 @@ def collapse(entry: Entry) -> Entry:
         min(max((c - entry.mean**2) / spread, -1.0), 1.0)
         for c in (entry.position, entry.example)
     )
-    return replace(entry, sources=(Source(pos, ex),), values=found)
+    pairs, places = None, entry.places
+    if places is not None and places.pairs is not None:
+        size = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
+        whole = entry.power * places.pairs / np.outer(size, size)
+        pairs = np.clip((whole - entry.mean**2) / spread, -1.0, 1.0)
+    source = Source(pos, ex, pairs=pairs)
+    return replace(entry, sources=(source,), values=found)
 
 
 def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxinit.prediction.entry import POSITION, Entry, gaussian, number
 from jaxinit.prediction.layouts import kinds_of_shape
+from jaxinit.prediction.places import added
 from jaxinit.prediction.values import Given, Logits, Lost, Mixture, Steps
 
 __all__ = [
@@ -93,7 +94,7 @@ def number_of(x: Any) -> float | None:
     return None
 
 
-def merge_sum(x: Entry, name: str) -> Entry:
+def merge_sum(x: Entry, name: str, terms: Sequence[Entry]) -> Entry:
     """A sum of independent Gaussians is one, with the covariances of all."""
     if name not in ("add", "add_any", "sub") or len(x.sources) < 2:
         return x
@@ -101,6 +102,7 @@ def merge_sum(x: Entry, name: str) -> Entry:
     if not linear:
         return x
     m = x.mean
+    apart = len(x.sources) == sum(len(e.sources) for e in terms)
     made = gaussian(
         x.power - m**2,
         x.position - m**2,
@@ -108,7 +110,7 @@ def merge_sum(x: Entry, name: str) -> Entry:
         x.shape,
         x.kinds,
         x.assumed,
-        x.places,
+        added([(1.0, e) for e in terms]) if apart else x.places,
     )
     return replace(made, values=made.values + m)
 

@@ -175,9 +175,9 @@ class Interpreter:
         grid = np.broadcast_shapes(found.shape, *(v.shape for v in values))
         whole = np.broadcast_to(found, grid).copy()
         made = Entry(sources, whole, tuple(shape), kinds, note)
-        if any(e.places for e in entries):
-            made = replace(made, places=response(run, name, entries, values, made))
-        made = functions.merge_sum(made, name)
+        if any(e.profile is not None for e in entries):
+            made = replace(made, profile=response(run, entries, values, made))
+        made = functions.merge_sum(made, name, entries)
         made = replace(made, common=functions.common(made, entries, name))
         return made if logits is None else replace(logits, entry=made)
 

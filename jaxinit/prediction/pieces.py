@@ -67,7 +67,8 @@ def _spread(x: Entry, shape: Any, pieces: Pieces) -> Entry:
         ((POSITION, shape[i]),) if i in new else x.kinds[i] for i in range(len(shape))
     ]
     sources = tuple(
-        pieces.setdefault((s, "spread"), replace(s, position=1.0)) for s in x.sources
+        pieces.setdefault((s, "spread"), replace(s, position=1.0, pairs=None))
+        for s in x.sources
     )
     return replace(x, sources=sources).reshape(shape, kinds)
 
@@ -109,7 +110,8 @@ def turn(x: Entry, kinds: Any, shape: Any, pieces: Pieces) -> Entry:
     if not turned or not x.sources:
         return x
     fresh = tuple(
-        pieces.setdefault((s, "turned"), replace(s, position=0.0)) for s in x.sources
+        pieces.setdefault((s, "turned"), replace(s, position=0.0, pairs=None))
+        for s in x.sources
     )
     alike = max(x.position, 0.0) / x.power if x.power and len(x.sources) == 1 else 0.0
     return replace(x, sources=fresh, common=alike)

@@ -7,7 +7,6 @@ the covariance of any two places. Kernels carry both by the taps that meet each 
 functions of single entries by how they respond to a change of one operand.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,13 +20,13 @@ from jaxinit.prediction.entry import POSITION, Entry, Places
 from jaxinit.prediction.values import Given, Mixture
 
 __all__ = [
+    "added",
     "centred",
     "convolved",
     "covariance",
     "differing",
     "places_of",
     "response",
-    "summed",
     "windowed",
 ]
 
@@ -35,7 +34,6 @@ MOST = 512  # places of which pairs are told apart
 STEP = 1e-3  # of an amplitude, for exponents
 FLAT = 1e-6  # a difference between places that is none
 TINY = 1e-6  # the size of a place where nothing is
-PATH = np.linspace(-1.0, 1.0, 65)  # from opposites over what is there to equals
 
 
 def differing(power: np.ndarray, pairs: np.ndarray | None) -> Places | None:
@@ -73,10 +71,10 @@ def places_of(x: Any) -> Places | None:
         return x.places
     if not isinstance(x, Mixture):
         return None
-    return _sum(x.parts)
+    return added(x.parts)
 
 
-def _sum(parts: Sequence[tuple[float, Entry]]) -> Places | None:
+def added(parts: Sequence[tuple[float, Entry]]) -> Places | None:
     """Those of a sum of independent signals, or of a mixture with such shares."""
     known = [e.places.power.shape for _, e in parts if e.places is not None]
     if len(set(known)) != 1:
@@ -148,70 +146,26 @@ def _taps(eqn: Any, image: np.ndarray, window: Sequence[int]) -> np.ndarray:
 
 def response(
     run: Callable[[Sequence[np.ndarray]], np.ndarray],
-    name: str,
     entries: Sequence[Entry],
     values: Sequence[np.ndarray],
     made: Entry,
-) -> Places | None:
-    """How places differ behind a function of single entries, which is `run`."""
-    known = [(k, e, e.places) for k, e in enumerate(entries) if e.places is not None]
-    if len({p.power.shape for _, _, p in known}) != 1:
+) -> np.ndarray | None:
+    """E x² at each place over its mean, behind a function of entries, which is `run`.
+
+    Each operand counts by a power of its own, with the exponent that is right at the
+    mean.
+    """
+    known = [(k, e.profile) for k, e in enumerate(entries) if e.profile is not None]
+    if len({size.shape for _, size in known}) != 1:
         return None
-    if name in ("add", "add_any", "sub") and not any(
-        set(a.sources) & set(b.sources) for a, b in itertools.combinations(entries, 2)
-    ):
-        return _sum([(1.0, e) for e in entries])
-    power, pairs = made.power * np.ones_like(known[0][2].power), None
-    for k, e, places in known:
+    power = np.ones_like(known[0][1])
+    for k, size in known:
         louder = run([v * (1 + STEP) if i == k else v for i, v in enumerate(values)])
         loud = replace(made, values=np.broadcast_to(louder, made.values.shape))
-        size = np.maximum(places.power, TINY)
-        power = power * size ** _exponent(loud.power, made.power)
-        if places.pairs is not None:
-            common, share = _pairs(e, made, loud, size.ravel(), places.pairs)
-            pairs = common * share if pairs is None else pairs * share
-    return differing(power, pairs)
-
-
-def _exponent(new: float, old: float) -> float:
-    """The n of new = old · (1 + STEP)²ⁿ; 0 where nothing is there."""
-    if old == 0 or new / old <= 0:
-        return 0.0
-    return math.log(new / old) / math.log1p(STEP) / 2
-
-
-def _pairs(
-    e: Entry, made: Entry, loud: Entry, size: np.ndarray, pairs: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """E x x' of a function in the mean, and over it where an operand has such pairs.
-
-    Amplitudes count by an exponent; what is left is the operand's own E x x', which
-    shows how far its sources are correlated.
-    """
-    start = [s.position for s in made.sources]
-    common = made.product(start)
-    if abs(common) <= FLAT * made.power:
-        return 0.0, np.ones_like(pairs)
-    exponent = _exponent(made.product(start, loud) ** 2, common**2)
-    amplitude = size ** (exponent / 2)
-    ours, theirs = (
-        np.array([x.product(_along(x, e, at)) for at in PATH]) for x in (e, made)
-    )
-    low = int(ours.argmin())
-    if np.ptp(ours) < FLAT * e.power:
-        shares = np.ones_like(pairs)
-    else:
-        here = e.power * pairs / np.sqrt(size[:, None] * size)
-        shares = np.interp(here, ours[low:], theirs[low:]) / common
-    return common, amplitude[:, None] * amplitude * shares
-
-
-def _along(x: Entry, e: Entry, at: float) -> list[float]:
-    """Correlations of x's sources, where those of e's are led along a path."""
-    return [
-        c + at * (1 - c if at > 0 else 1 + c) if s in e.sources else c
-        for s, c in ((s, s.position) for s in x.sources)
-    ]
+        if made.power > 0 and loud.power > 0:
+            ratio = math.log(loud.power / made.power) / math.log1p(STEP) / 2
+            power = power * np.maximum(size, TINY) ** ratio
+    return power / power.mean()
 
 
 def centred(x: Entry) -> Places | None:
@@ -227,15 +181,6 @@ def centred(x: Entry) -> Places | None:
     whole = x.power * p.pairs - x.example * (means[:, None] + means - 1)
     power = np.maximum(whole.diagonal(), 0.0)
     return differing(power.reshape(p.power.shape), whole)
-
-
-def summed(x: Entry) -> Places | None:
-    """Of the sum over units, which is another number at each place."""
-    if x.places is None:
-        return None
-    size = np.sqrt(x.places.power)
-    few = size.size <= MOST
-    return differing(size**2, np.outer(size, size) if few else None)
 
 
 def windowed(eqn: Any, x: Entry) -> Places | None:

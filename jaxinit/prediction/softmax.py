@@ -8,6 +8,7 @@ both hold about, so that what comes back to queries and keys is called approxima
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from jaxinit.prediction.entry import (
     QUERY,
     UNIT,
     Entry,
-    Source,
     gaussian,
     nodes,
     number,
@@ -41,9 +41,7 @@ def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
     ):
         raise Lost("a product of data with itself")
     power = n * a.power * b.power + (n * a.mean * b.mean) ** 2
-    z = nodes()[0]
     keys = b.position / b.power if b.power else 0.0
-    source = Source(a.position / a.power if a.power else 0.0, 0.0, keys)
     shape = eqn.outvars[0].aval.shape
     batch = [a.kinds[i] for i in batched[0]]
     rows, cols = (
@@ -54,16 +52,18 @@ def scores(eqn: Any, a: Entry, b: Entry) -> Entry:
         ]
         for side, (x, kind) in enumerate(((a, QUERY), (b, KEY)))
     )
-    values = math.sqrt(power) * z
-    places = a.places if b.places is None else b.places if a.places is None else None
-    return Entry(
-        (source,),
-        values,
-        tuple(shape),
+    made = gaussian(
+        power,
+        power * (a.position / a.power if a.power else 0.0),
+        0.0,
+        shape,
         (*batch, *rows, *cols),
         a.assumed or b.assumed,
-        places,
+        None
+        if a.profile is not None and b.profile is not None
+        else a.places or b.places,
     )
+    return replace(made, sources=(replace(made.sources[0], key=keys),))
 
 
 def silent(eqn: Any, a: Any, b: Any, zeros: list[bool]) -> Entry:

@@ -22,7 +22,7 @@ from jaxinit.prediction.entry import (
 )
 from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.layouts import cut_kinds
-from jaxinit.prediction.places import centred, summed, windowed
+from jaxinit.prediction.places import centred, windowed
 from jaxinit.prediction.values import (
     Attention,
     Average,
@@ -152,7 +152,7 @@ def reduce(eqn: Any, x: Any, shape: Any) -> Any:
         return Average(whole, count, tuple(shape), units=True)
     if units >= ENOUGH or not entry.sources:
         made = number(count * entry.mean, shape).reshape(shape, kept)
-        return replace(made, places=summed(entry) if count == units else None)
+        return replace(made, profile=entry.profile if count == units else None)
     if units > 1:
         raise Lost(f"a sum over {units} units, too few for their mean")
     examples = math.prod(entry.size(i, EXAMPLE) for i in axes)

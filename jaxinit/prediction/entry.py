@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,8 @@ __all__ = [
     "Entry",
     "Places",
     "Source",
-    "collapse",
     "gaussian",
     "number",
-    "together",
 ]
 
 EXAMPLE, POSITION, UNIT, KEY, QUERY = range(5)  # what the axes of an array are
@@ -39,7 +37,6 @@ EACH = 10  # Gauss-Legendre nodes in a panel: kinks at 0 are where panels meet
 MOST = 3  # sources that one function is integrated over
 ORDER = 40  # of the Hermite series
 SMALL = 1e-9  # a term of a series that nobody sees
-UNSEEN = 1e-17  # a weight that quantiles do not show
 
 
 @functools.cache
@@ -75,12 +72,14 @@ class Source:
             at two places of the first: the logits of attention.
         pairs: its correlation at any two places, of which `position` is the mean; None
             where they are alike, or too many.
+        born: which of all sources it is, from first to last.
     """
 
     position: float = 0.0
     example: float = 0.0
     key: float = 0.0
     pairs: np.ndarray | None = None
+    born: int = field(default_factory=itertools.count().__next__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,75 +259,3 @@ def gaussian(
         pairs = np.clip(places.pairs / np.outer(each, each), -1.0, 1.0)
     source = Source(near, far, pairs=pairs)
     return Entry((source,), values, tuple(shape), tuple(kinds), note, size)
-
-
-@functools.cache
-def _seen(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which nodes of so many sources weigh anything, the corners do not; and what."""
-    weights = functools.reduce(np.multiply.outer, [nodes()[1]] * n).ravel()
-    seen = weights > UNSEEN
-    return seen, weights[seen]
-
-
-def collapse(entry: Entry) -> Entry:
-    """The same law as a function of one new source: its quantiles."""
-    if len(entry.sources) < 2:
-        return entry
-    _z, w = nodes()
-    seen, weights = _seen(len(entry.sources))
-    values = entry.values.ravel()[seen]
-    order = np.argsort(values)
-    below = np.cumsum(weights[order]) - weights[order] / 2
-    chances = np.cumsum(w) - w / 2
-    found = np.interp(chances, below, values[order])
-    found = (found - (found * w).sum()) * _ratio(entry, found, w) + entry.mean
-    spread = entry.power - entry.mean**2 or 1.0
-    pos, ex = (
-        min(max((c - entry.mean**2) / spread, -1.0), 1.0)
-        for c in (entry.position, entry.example)
-    )
-    pairs, places = None, entry.places
-    if places is not None and places.pairs is not None:
-        size = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
-        whole = entry.power * places.pairs / np.outer(size, size)
-        pairs = np.clip((whole - entry.mean**2) / spread, -1.0, 1.0)
-    source = Source(pos, ex, pairs=pairs)
-    return replace(entry, sources=(source,), values=found)
-
-
-def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:
-    """What gives quantiles the variance of the whole."""
-    mean = (found * w).sum()
-    have = float(((found - mean) ** 2 * w).sum())
-    want = entry.power - entry.mean**2
-    return math.sqrt(want / have) if have > 0 and want > 0 else 1.0
-
-
-def together(
-    entries: Sequence[Entry], most: int = MOST
-) -> tuple[tuple[Source, ...], list[np.ndarray]]:
-    """Their sources, and their functions on one product of nodes.
-
-    Where there are more sources than `most`, entries that share none are collapsed.
-    """
-    sources = list(dict.fromkeys(s for e in entries for s in e.sources))
-    if len(sources) > most:
-        alone = [
-            e
-            for i, e in enumerate(entries)
-            if not any(
-                set(e.sources) & set(o.sources) for j, o in enumerate(entries) if j != i
-            )
-        ]
-        entries = [collapse(e) if e in alone else e for e in entries]
-        sources = list(dict.fromkeys(s for e in entries for s in e.sources))
-    if len(sources) > most:
-        raise ValueError(f"{len(sources)} signals meet in one function")
-    made = []
-    for e in entries:
-        values = np.asarray(e.values)
-        order = sorted(range(len(e.sources)), key=lambda i: sources.index(e.sources[i]))
-        values = values.transpose(order) if order else values
-        shape = [len(nodes()[0]) if s in e.sources else 1 for s in sources]
-        made.append(values.reshape(shape))
-    return tuple(sources), made

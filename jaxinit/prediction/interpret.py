@@ -17,13 +17,12 @@ from jaxinit.prediction.entry import (
     MOST,
     Entry,
     Source,
-    together,
 )
 from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.kernels import meet
 from jaxinit.prediction.layouts import cut_kinds, kinds_of, signal
 from jaxinit.prediction.pieces import cut, move, turn
-from jaxinit.prediction.places import response
+from jaxinit.prediction.sources import applied, carried
 from jaxinit.prediction.values import Attention, Drawn, Given, Logits, Lost, Mixture
 
 __all__ = ["Interpreter"]
@@ -164,19 +163,18 @@ class Interpreter:
         main = max(entries, key=lambda e: (bool(e.sources), sum(map(len, e.kinds))))
         kinds = kinds_of(main, shape)
         entries = [turn(e, kinds, shape, self.pieces) for e in entries]
-        if name == "select_n" and len(entries) == 3 and _are_many(entries):
+        run = functools.partial(functions.bind, eqn)
+        note = next((e.assumed for e in entries if e.assumed), "")
+        laid = replace(main, shape=tuple(shape), kinds=kinds, assumed=note)
+        made = None
+        if len({s for e in entries for s in e.sources}) > MOST:
+            made = carried(run, name, entries, laid)
+        if made is None and name == "select_n" and _are_many(entries):
             which, *cases = (e.reshape(shape, kinds) for e in entries)
             shares = (1 - which.mean, which.mean)
             return functions.mix(list(zip(shares, cases, strict=True)), shape)
-        sources, values = together(entries)
-        run = functools.partial(functions.bind, eqn)
-        found = run(values)
-        note = next((e.assumed for e in entries if e.assumed), "")
-        grid = np.broadcast_shapes(found.shape, *(v.shape for v in values))
-        whole = np.broadcast_to(found, grid).copy()
-        made = Entry(sources, whole, tuple(shape), kinds, note)
-        if any(e.profile is not None for e in entries):
-            made = replace(made, profile=response(run, entries, values, made))
+        if made is None:
+            made = applied(run, entries, laid, sparing=name == "mul")
         made = functions.merge_sum(made, name, entries)
         made = replace(made, common=functions.common(made, entries, name))
         return made if logits is None else replace(logits, entry=made)
@@ -206,6 +204,8 @@ class Interpreter:
 def _are_many(entries: Sequence[Entry]) -> bool:
     """Whether a choice and its cases have too many sources, and none together."""
     which, *cases = (set(e.sources) for e in entries)
+    if len(cases) != 2:
+        return False
     either = set().union(*cases)
     return not which & either and len(which | either) > MOST
 

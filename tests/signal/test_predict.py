@@ -15,7 +15,8 @@ import pytest
 
 import jaxinit
 from jaxinit import signal
-from jaxinit.prediction.entry import Entry, Source, collapse, gaussian, nodes
+from jaxinit.prediction.entry import Entry, Source, gaussian, nodes
+from jaxinit.prediction.sources import collapse
 from tests.helpers import SIGMAS
 
 QUICK = True  # see conftest.py

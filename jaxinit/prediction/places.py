@@ -20,6 +20,7 @@ from jaxinit.prediction.entry import POSITION, Entry, Places
 from jaxinit.prediction.values import Given, Mixture
 
 __all__ = [
+    "MOST",
     "added",
     "centred",
     "convolved",

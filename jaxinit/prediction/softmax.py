@@ -24,11 +24,12 @@ from jaxinit.prediction.entry import (
     nodes,
     number,
 )
-from jaxinit.prediction.places import covariance, differing, places_of
+from jaxinit.prediction.places import MOST, covariance, differing, places_of
 from jaxinit.prediction.values import Attention, Cotangent, Logits, Lost, Sum
 
 __all__ = ["attention", "average", "product", "scores", "silent", "slopes"]
 
+ENTRIES = 2**22  # of the masks that are looked at
 APPROXIMATE = "approximate: it comes back through a softmax"
 
 
@@ -105,24 +106,41 @@ def attention(weights: Any, total: Sum) -> Attention:
     both = each @ each.swapaxes(-1, -2)  # Σ a a' of any two queries, in the mean
     inverse = 1 / count
     near = both * (1 - inverse[:, :, None] - inverse[:, None, :] + both)
-    means = slopes.mean(0), near.mean(0)
-    return Attention(each, power, *means, total.of.entry, total.kind)
+    few = _queries(weights.entry, total.kind) <= MOST and seen.shape[-1] <= MOST
+    return Attention(
+        each if few else None,
+        power,
+        _mean_of_others(both.mean(0)),
+        slopes.mean(0),
+        near.mean(0),
+        total.of.entry,
+        total.kind,
+    )
+
+
+def _queries(law: Entry, kind: int) -> int:
+    """How many queries there are, where keys are called so."""
+    other = KEY if kind == QUERY else QUERY
+    return math.prod(law.size(i, other) for i in range(len(law.shape)))
 
 
 def _seen(x: Logits, kind: int) -> np.ndarray:
-    """Which keys count for which queries, in each kind of example."""
+    """Which keys count for which queries, or some of them, in kinds of examples."""
     law, last = x.entry, len(x.shape) - 1
     other = KEY if kind == QUERY else QUERY
     axis = next((i for i in range(last) if law.size(i, other) > 1), None)
-    shape = (1 if axis is None else law.shape[axis], law.shape[last])
+    queries, keys = 1 if axis is None else law.shape[axis], law.shape[last]
+    some = np.unique(np.linspace(0, queries - 1, min(queries, MOST)).astype(int))
     if x.mask is None or x.mask.shape != law.shape:
-        return np.ones((1, *shape), bool)
+        return np.ones((1, len(some), keys), bool)
     lead = tuple(
         slice(1) if i not in (axis, last) and stride == 0 else slice(None)
         for i, stride in enumerate(x.mask.strides)
     )
     mask = x.mask[lead]
-    return (mask if axis is None else np.moveaxis(mask, axis, -2)).reshape(-1, *shape)
+    mask = mask[..., None, :] if axis is None else np.moveaxis(mask, axis, -2)
+    mask = mask[..., some, :].reshape(-1, len(some), keys)
+    return np.asarray(mask[: max(1, ENTRIES // (len(some) * keys))])
 
 
 @functools.lru_cache(maxsize=64)
@@ -164,7 +182,19 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     power, near, far, note = moments(v, contract[1 - side])
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, v, side))
     keys = math.prod(a.law.size(i, a.kind) for i in range(len(a.shape)))
-    if any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1:
+    n = _queries(a.law, a.kind)
+    groups = math.prod(a.shape[i] for i in contract[side]) / n  # that share the keys
+    forward = any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1
+    if a.weights is None and forward:
+        mean, rest = float(a.power.mean()), power - near
+        return gaussian(near + rest * mean, near + rest * a.shared, far, *laid, note)
+    if a.weights is None:
+        mean, pairs = float(a.power.mean()), n * (n - 1) * near
+        size = groups * (n * mean * power + a.shared * pairs) / keys
+        both = n * (1 - mean) / (keys * (keys - 1)) * power + pairs / keys**2
+        both, far = groups * both, groups * (n / keys) ** 2 * far
+        return gaussian(size, both, far, *laid, note)
+    if forward:
         whole = covariance(places_of(v), power, near, a.weights.shape[-1])
         each = a.weights @ whole.diagonal()  # of E a, and so for E a²
         pairs = a.weights @ whole @ a.weights.swapaxes(-1, -2)
@@ -174,8 +204,6 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
         alone, pairs = alone.mean(0), pairs.mean(0)
         both = _mean_of_others(pairs)
         return gaussian(alone.mean(), both, far, *laid, note, differing(alone, pairs))
-    n = a.power.shape[-1]
-    groups = math.prod(a.shape[i] for i in contract[side]) / n  # that share the keys
     whole = covariance(places_of(v), power, near, n)
     each, own = whole.diagonal(), (a.weights**2).sum(-1)
     back = a.weights.swapaxes(-1, -2)
@@ -229,7 +257,7 @@ def slopes(g: Cotangent, e: Logits) -> Logits:
         )
         for i, run in enumerate(law.kinds)
     )
-    places = differing(passed, whole)
+    places = None if softmax.weights is None else differing(passed, whole)
     made = gaussian(
         spread * power, spread * near, 0.0, law.shape, kinds, APPROXIMATE, places
     )
@@ -245,21 +273,21 @@ def product(eqn: Any, logits: Logits, x: Any, side: int) -> Entry:
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, x, side))
     if any(s.size(i, KEY) > 1 for i in contract[side]):  # they sum to 0 over keys
         rest = n * (power - near)
-        both, places = (rest * s.power, rest * s.position), s.places
-    else:
-        queries = math.prod(s.size(i, QUERY) for i in contract[side])
-        keys = math.prod(s.size(i, KEY) for i in range(len(s.shape)))
-        weights = logits.weights
-        if weights is None or weights.shape[1:] != (queries, keys):
-            weights = np.full((1, queries, keys), 1 / keys)
-        own, back = (weights**2).sum(-1), weights.swapaxes(-1, -2)
-        passed = keys * s.power * _sizes(s, queries)
-        apart = passed / np.where(own < 1, 1 - own, 1)  # over keys they sum to 0
-        pairs = -(back * apart[:, None] @ weights).mean(0)
-        of_two = (queries - 1) * s.position * near / power if power else 0.0
-        each = (back * passed).sum(-1).mean(0) + queries * of_two
-        np.fill_diagonal(pairs, each)
-        pairs = n / queries * power * pairs
-        both = float(pairs.diagonal().mean()), _mean_of_others(pairs)
-        places = differing(pairs.diagonal().copy(), pairs)
-    return gaussian(*both, 0.0, *laid, s.assumed, places)
+        return gaussian(
+            rest * s.power, rest * s.position, 0.0, *laid, s.assumed, s.places
+        )
+    queries = math.prod(s.size(i, QUERY) for i in contract[side])
+    keys = math.prod(s.size(i, KEY) for i in range(len(s.shape)))
+    of_two = (queries - 1) * s.position * near
+    weights = logits.weights
+    if weights is None or weights.shape[1:] != (queries, keys):
+        return gaussian(n * (s.power * power + of_two), 0.0, 0.0, *laid, s.assumed)
+    own, back = (weights**2).sum(-1), weights.swapaxes(-1, -2)
+    passed = keys * s.power * power * _sizes(s, queries)
+    apart = passed / np.where(own < 1, 1 - own, 1)  # over keys they sum to 0
+    pairs = -(back * apart[:, None] @ weights).mean(0)
+    each = (back * passed).sum(-1).mean(0) + queries * of_two
+    np.fill_diagonal(pairs, each)
+    pairs, each = n / queries * pairs, n / queries * each
+    both = _mean_of_others(pairs)
+    return gaussian(each.mean(), both, 0.0, *laid, s.assumed, differing(each, pairs))

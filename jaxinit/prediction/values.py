@@ -121,16 +121,18 @@ class Attention:
     """A softmax a over keys, of each query, and another, a', of another query.
 
     Attributes:
-        weights: E a, of each query and key, for each kind of mask.
+        weights: E a, of each query and key, for each kind of mask; None for too many.
         power: E Σ a², of each query for each kind of mask.
+        shared: E Σ a a', in the mean.
         slopes: E Σ a² (1 - 2 a + Σ a²), with which gradients pass, of each query.
         near: E Σ a a' (1 - a - a' + Σ a a'), the same of any two.
         law: of what it is the softmax of, for the axes.
         kind: what its axis of keys is called there.
     """
 
-    weights: np.ndarray
+    weights: np.ndarray | None
     power: np.ndarray
+    shared: float
     slopes: np.ndarray
     near: np.ndarray
     law: Entry

@@ -2,6 +2,8 @@
 """What the axes of an array are, after it was moved."""
 
 import math
+import sys
+from dataclasses import replace
 from typing import Any
 
 from jaxinit.network import moves, views
@@ -17,6 +19,8 @@ __all__ = [
     "signal",
 ]
 
+LAST = sys.maxsize  # of births
+
 
 def kinds_of_shape(shape: Any) -> list[Any]:
     kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
@@ -25,13 +29,19 @@ def kinds_of_shape(shape: Any) -> list[Any]:
     return kinds
 
 
-def signal(shape: Any, note: str = "") -> Entry:
-    """A Gaussian of unit size whose entries are all independent."""
+def signal(shape: Any, note: str = "", back: bool = False) -> Entry:
+    """A Gaussian of unit size whose entries are all independent.
+
+    One that is sent back is born after all that it will meet.
+    """
     kinds: list[Any] = [((POSITION, n),) if n > 1 else () for n in shape]
     if shape:
         kinds[0] = ((EXAMPLE, shape[0]),) if shape[0] > 1 else ()
         kinds[-1] = ((UNIT, shape[-1]),) if shape[-1] > 1 else ()
-    return gaussian(1.0, 0.0, 0.0, shape, kinds, note)
+    made = gaussian(1.0, 0.0, 0.0, shape, kinds, note)
+    if not back:
+        return made
+    return replace(made, sources=(replace(made.sources[0], born=LAST),))
 
 
 def kinds_of(x: Any, shape: Any) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ __all__ = [
     "windowed",
 ]
 
-MOST = 512  # places of which pairs are told apart
+MOST = 256  # places of which pairs are told apart
 STEP = 1e-3  # of an amplitude, for exponents
 FLAT = 1e-6  # a difference between places that is none
 TINY = 1e-6  # the size of a place where nothing is

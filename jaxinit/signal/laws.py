@@ -153,7 +153,7 @@ def _backward(traced: Traced, inputs: list[Any]) -> tuple[dict[int, list[Any]], 
 
     batch = _batch(traced)
     marks = [Given(tap.mark) for tap in traced.taps]
-    units = [signal(x.shape) for x in traced.outputs]
+    units = [signal(x.shape, back=True) for x in traced.outputs]
     Interpreter(batch, at).run(trace.jaxpr, trace.consts, [*inputs, *marks, *units])
     # A loop runs from its end.
     return {n: each[::-1] for n, each in found.items()}, "not reached"

@@ -16,7 +16,7 @@ import pytest
 import jaxinit
 from jaxinit import signal
 from jaxinit.prediction.entry import Entry, Source, gaussian, nodes
-from jaxinit.prediction.sources import collapse
+from jaxinit.prediction.sources import collapse, together
 from tests.helpers import SIGMAS
 
 QUICK = True  # see conftest.py
@@ -70,6 +70,48 @@ def test_correlations_follow_the_map():
         wanted = (math.sin(angle) + (math.pi - angle) * c) / (2 * math.pi)
         assert entry.position == pytest.approx(wanted, abs=2e-4)
         assert entry.example == pytest.approx(1 / (2 * math.pi), abs=1e-9)
+
+
+def test_masks_that_are_met_again():
+    """Masks of one unit go together; steps between the nodes cost a percent."""
+    side = jax.random.normal(jax.random.key(0), (16, WIDTH))
+    side = side / jnp.sqrt(jnp.square(side).mean())
+
+    def run(params: Any, x: jax.Array) -> jax.Array:
+        total = jnp.zeros(())
+        for w in params:
+            total = jax.nn.relu(total + x @ w)
+        return total
+
+    depth = 3
+    params = [shape(WIDTH, WIDTH)] * depth
+    rows = signal.predict(run, params, side, rules=[("**", DENSE)]).rows
+    rng, sums, masks = np.random.default_rng(0), 0.0, []
+    for _ in range(depth):
+        sums = sums + rng.standard_normal(1_000_000)
+        masks.append(sums > 0)
+        sums = np.maximum(sums, 0)
+    for k, row in enumerate(rows):
+        both = np.logical_and.reduce(masks[k:]).mean()
+        assert row.grad_rms**2 == pytest.approx(both, rel=0.02)
+        apart = math.prod(mask.mean() for mask in masks[k:])
+        assert k == depth - 1 or apart < 0.9 * both
+
+
+def test_of_two_products_one_stays_as_it_is():
+    """Where one operand is enough, the other can be met again, by the same sources."""
+    z, _ = nodes()
+    old, new = (gaussian(1.0, 0.0, 0.0, (), ()) for _ in range(2))
+    t = Entry((*old.sources, *new.sources), np.tanh(np.add.outer(z, z)), (), ())
+    back = [gaussian(1.0, 0.0, 0.0, (), ()) for _ in range(2)]
+    g = Entry(
+        (*back[0].sources, *back[1].sources), np.multiply.outer(z, np.abs(z)), (), ()
+    )
+    sources, (left, _) = together([g, t], sparing=True)
+    assert set(t.sources) < set(sources) and len(sources) == 3
+    assert left.size == len(z)
+    sources, _ = together([g, t])
+    assert not set(t.sources) & set(sources) and len(sources) == 2
 
 
 def test_a_collapse_keeps_the_law():

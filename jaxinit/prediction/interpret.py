@@ -71,6 +71,9 @@ class Interpreter:
         shape = aval.shape
         if jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
             return Given(jnp.broadcast_to(jax.random.key(0), shape))
+        if aval.dtype == bool:
+            coin = signal(shape, f"taken as a fair coin after {why}")
+            return replace(coin, values=coin.values > 0)
         if not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Given(np.zeros(shape, aval.dtype))
         return signal(shape, f"taken as 1 after {why}")

@@ -147,7 +147,7 @@ def _seen(x: Logits, kind: int) -> np.ndarray:
 def _softmax(variance: float, counts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """E Σ a² and E Σ a² (1 - 2 a + Σ a²), a the softmax of so many logits."""
     most = int(max(counts))
-    draws = max(64, min(4096, 2**22 // max(most, 1)))
+    draws = max(64, min(2**16, 2**22 // max(most, 1)))
     logits = math.sqrt(variance) * np.random.default_rng(0).standard_normal(
         (draws, most)
     )

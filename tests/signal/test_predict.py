@@ -86,9 +86,9 @@ def test_masks_that_are_met_again():
     depth = 3
     params = [shape(WIDTH, WIDTH)] * depth
     rows = signal.predict(run, params, side, rules=[("**", DENSE)]).rows
-    rng, sums, masks = np.random.default_rng(0), 0.0, []
+    rng, sums, masks = np.random.default_rng(0), np.zeros(1_000_000), []
     for _ in range(depth):
-        sums = sums + rng.standard_normal(1_000_000)
+        sums = sums + rng.standard_normal(len(sums))
         masks.append(sums > 0)
         sums = np.maximum(sums, 0)
     for k, row in enumerate(rows):

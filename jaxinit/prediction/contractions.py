@@ -92,12 +92,14 @@ def contraction(eqn: Any, x: Any, w: Drawn, side: int, batch: int) -> Entry:
     n = math.prod(x.shape[i] for i in mine)
     free = [i for i in range(len(x.shape)) if i not in (*mine, *ours)]
     kinds, places = free_kinds(x, free, batch), places_of(x)
+    if isinstance(x, Entry) and any(x.size(i, POSITION) > 1 for i in mine):
+        places = None
     if isinstance(x, Entry) and not any(x.size(i, UNIT) > 1 for i in mine) and n > 1:
         # The sum is over positions: units that share the kernel take their place.
         kinds = [
             tuple((POSITION if k == UNIT else k, m) for k, m in run) for run in kinds
         ]
-        near, places = x.mean**2, None
+        near = x.mean**2
     own = [
         ((UNIT, w.shape[i]),) if w.shape[i] > 1 else ()
         for i in range(len(w.shape))

@@ -149,22 +149,20 @@ class Entry:
             found = np.tensordot(found, _hermite(), ([0], [1]))
         return found
 
-    def product(
-        self, correlations: Sequence[float], other: "Entry | None" = None
-    ) -> float:
-        """E x x' where the sources of the two are so correlated.
+    @functools.cached_property
+    def _rest(self) -> float:
+        """What the series leaves out of E x²."""
+        return max(self.power - float((self._coefficients**2).sum()), 0.0)
 
-        x' has the law of x, or is another function of the same sources.
-        """
-        one, two = self._coefficients, (other or self)._coefficients
-        squares = one * two
-        rest = max(self.power - float((one**2).sum()), 0.0)
+    def _product(self, correlations: Sequence[float]) -> float:
+        """E x x' where the sources of the two are so correlated."""
+        squares = self._coefficients**2
         for c in correlations:
             squares = np.tensordot(
                 squares, np.power(c, np.arange(ORDER + 1)), ([0], [0])
             )
         top = max((abs(c) for c in correlations), default=1.0)
-        return float(squares) + rest * top ** (ORDER + 2)
+        return float(squares) + self._rest * top ** (ORDER + 2)
 
     @functools.cached_property
     def position(self) -> float:
@@ -172,7 +170,7 @@ class Entry:
         near = None if self.places is None else self.places.near
         if near is not None:
             return self.power * near
-        return self.product([s.position for s in self.sources])
+        return self._product([s.position for s in self.sources])
 
     @functools.cached_property
     def places(self) -> Places | None:
@@ -189,15 +187,18 @@ class Entry:
         if (self.sources and not known) or len(known) > 2:
             return Places(self.profile, None)
         size = np.sqrt(self.profile.ravel())
-        share = _series(square, known[::-1]) / (self.power or 1.0)
-        pairs = np.outer(size, size) * share
+        whole = _series(square, known[::-1])
+        if known:
+            top = functools.reduce(np.maximum, map(np.abs, known))
+            whole = whole + self._rest * top ** (ORDER + 2)
+        pairs = np.outer(size, size) * whole / (self.power or 1.0)
         np.fill_diagonal(pairs, self.profile.ravel())
         return Places(self.profile, pairs)
 
     @functools.cached_property
     def example(self) -> float:
         """E x x' in two examples."""
-        return self.product([s.example for s in self.sources])
+        return self._product([s.example for s in self.sources])
 
     @functools.cached_property
     def slope(self) -> float | None:

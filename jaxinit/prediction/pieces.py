@@ -94,11 +94,22 @@ def cut(x: Any, axis: int, ends: tuple[int, int], shape: Any, pieces: Pieces) ->
     low, high = ends
     units = x.size(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
     if not units:
-        return x.reshape(shape, kinds)
+        return _some(x, axis, ends).reshape(shape, kinds)
     fresh = tuple(
         pieces.setdefault((s, axis, low, high), replace(s)) for s in x.sources
     )
     return replace(x, sources=fresh).reshape(shape, kinds)
+
+
+def _some(x: Entry, axis: int, ends: tuple[int, int]) -> Entry:
+    """Some places of a sequence, with the size that they have."""
+    n, profile = x.shape[axis], x.profile
+    if profile is None or profile.shape != (n,) or x.size(axis, POSITION) != n:
+        return x
+    some = profile[slice(*ends)]
+    mean = float(some.mean())
+    rest = some / mean if len(some) > 1 and mean > 0 else None
+    return replace(x, values=x.values * math.sqrt(mean), profile=rest)
 
 
 def turn(x: Entry, kinds: Any, shape: Any, pieces: Pieces) -> Entry:

@@ -3,8 +3,9 @@
 
 At a border of zeros fewer entries meet, and a causal mask lets early queries see few
 keys. Of the law of an entry two things differ then: its mean square at each place, and
-the covariance of any two places. Kernels carry both by the taps that meet each place;
-functions of single entries by how they respond to a change of one operand.
+the covariance of any two places. Kernels carry both by the taps that meet each place.
+Functions of single entries carry sizes by how they respond to a change of an operand,
+and covariances by the correlations of their sources.
 """
 
 import math

@@ -154,3 +154,18 @@ def test_a_norm_takes_off_what_all_units_of_a_token_share(centre):
     left = 1 + square - mean**2 * centre
     assert found["mix"][0] == pytest.approx(square, rel=1e-6)
     assert found["mix"][1] == pytest.approx(1 / left, rel=1e-4)
+
+
+def test_a_piece_of_a_sequence_has_its_own_size():
+    """The last of many tokens is a mean of all, the first is itself."""
+
+    def run(p: Any, ids: Any) -> Any:
+        x = attend(p, p["e"][ids])
+        return {"first": x[:, 0] @ p["first"], "last": x[:, -1] @ p["last"]}
+
+    names = [*"qkvo", "first", "last"]
+    params = {name: s(WIDTH, WIDTH) for name in names} | {"e": s(TOKENS, WIDTH)}
+    rules = [("q", jaxinit.zeros), ("e", jaxinit.normal(1.0)), *KERNEL]
+    found = predicted(run, params, jnp.arange(TOKENS)[None], rules)
+    assert found["first"][0] == pytest.approx(1.0, rel=1e-4)
+    assert found["last"][0] == pytest.approx(1 / TOKENS, rel=1e-4)

@@ -73,6 +73,8 @@ class Source:
         pairs: its correlation at any two places, of which `position` is the mean; None
             where they are alike, or too many.
         born: which of all sources it is, from first to last.
+        of: the sources, and the function of them, of which it is the quantile, and the
+            values that its nodes stand for; None for a source of its own.
     """
 
     position: float = 0.0
@@ -80,6 +82,7 @@ class Source:
     key: float = 0.0
     pairs: np.ndarray | None = None
     born: int = field(default_factory=itertools.count().__next__)
+    of: "tuple[tuple[Source, ...], np.ndarray, np.ndarray] | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,7 @@ class Entry:
         profile: E x² at each place over its mean; None where places are alike.
         common: the share of E x² that all units of a place have in common.
         loose: the variance of a sum over examples that was taken for its mean.
+        back: a source that it is linear in, beside those that it is a function of.
     """
 
     sources: tuple[Source, ...]
@@ -126,6 +130,7 @@ class Entry:
     profile: np.ndarray | None = None
     common: float = 0.0
     loose: float = 0.0
+    back: Source | None = None
 
     def _mean(self, values: np.ndarray) -> float:
         for _ in self.sources:
@@ -135,7 +140,7 @@ class Entry:
     @functools.cached_property
     def mean(self) -> float:
         """E x."""
-        return self._mean(self.values)
+        return 0.0 if self.back else self._mean(self.values)
 
     @functools.cached_property
     def power(self) -> float:
@@ -154,15 +159,17 @@ class Entry:
         """What the series leaves out of E x²."""
         return max(self.power - float((self._coefficients**2).sum()), 0.0)
 
-    def _product(self, correlations: Sequence[float]) -> float:
-        """E x x' where the sources of the two are so correlated."""
+    def _product(self, which: str) -> float:
+        """E x x' where the sources of the two are correlated as that says."""
+        correlations = [getattr(s, which) for s in self.sources]
+        back = getattr(self.back, which) if self.back else 1.0
         squares = self._coefficients**2
         for c in correlations:
             squares = np.tensordot(
                 squares, np.power(c, np.arange(ORDER + 1)), ([0], [0])
             )
         top = max((abs(c) for c in correlations), default=1.0)
-        return float(squares) + self._rest * top ** (ORDER + 2)
+        return float(back * (float(squares) + self._rest * top ** (ORDER + 2)))
 
     @functools.cached_property
     def position(self) -> float:
@@ -170,7 +177,7 @@ class Entry:
         near = None if self.places is None else self.places.near
         if near is not None:
             return self.power * near
-        return self._product([s.position for s in self.sources])
+        return self._product("position")
 
     @functools.cached_property
     def places(self) -> Places | None:
@@ -191,6 +198,10 @@ class Entry:
         if known:
             top = functools.reduce(np.maximum, map(np.abs, known))
             whole = whole + self._rest * top ** (ORDER + 2)
+        if self.back is not None:
+            alike = self.back.pairs
+            fits = alike is not None and alike.size == size.size**2
+            whole = whole * (alike if fits else self.back.position)
         pairs = np.outer(size, size) * whole / (self.power or 1.0)
         np.fill_diagonal(pairs, self.profile.ravel())
         return Places(self.profile, pairs)
@@ -198,12 +209,12 @@ class Entry:
     @functools.cached_property
     def example(self) -> float:
         """E x x' in two examples."""
-        return self._product([s.example for s in self.sources])
+        return self._product("example")
 
     @functools.cached_property
     def slope(self) -> float | None:
         """The a of a x + b, where it is linear in its one source."""
-        if len(self.sources) != 1:
+        if len(self.sources) != 1 or self.back is not None:
             return None
         z, _ = nodes()
         a = (self.values[-1] - self.values[0]) / (z[-1] - z[0])

@@ -96,7 +96,7 @@ def number_of(x: Any) -> float | None:
 
 def merge_sum(x: Entry, name: str, terms: Sequence[Entry]) -> Entry:
     """A sum of independent Gaussians is one, with the covariances of all."""
-    if name not in ("add", "add_any", "sub") or len(x.sources) < 2:
+    if name not in ("add", "add_any", "sub") or len(x.sources) < 2 or x.back:
         return x
     linear = _is_sum_of_lines(x)
     if not linear:

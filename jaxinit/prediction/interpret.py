@@ -22,7 +22,7 @@ from jaxinit.prediction.functions import number_of
 from jaxinit.prediction.kernels import meet
 from jaxinit.prediction.layouts import cut_kinds, kinds_of, signal
 from jaxinit.prediction.pieces import cut, move, turn
-from jaxinit.prediction.sources import applied, carried
+from jaxinit.prediction.sources import applied, carried, many
 from jaxinit.prediction.values import Attention, Drawn, Given, Logits, Lost, Mixture
 
 __all__ = ["Interpreter"]
@@ -166,11 +166,13 @@ class Interpreter:
         main = max(entries, key=lambda e: (bool(e.sources), sum(map(len, e.kinds))))
         kinds = kinds_of(main, shape)
         entries = [turn(e, kinds, shape, self.pieces) for e in entries]
+        if many(entries):
+            entries = [e if np.any(e.values) else _nothing(e) for e in entries]
         run = functools.partial(functions.bind, eqn)
         note = next((e.assumed for e in entries if e.assumed), "")
         laid = replace(main, shape=tuple(shape), kinds=kinds, assumed=note)
         made = None
-        if len({s for e in entries for s in e.sources}) > MOST:
+        if many(entries):
             made = carried(run, name, entries, laid)
         if made is None and name == "select_n" and _are_many(entries):
             which, *cases = (e.reshape(shape, kinds) for e in entries)
@@ -202,6 +204,11 @@ class Interpreter:
         for k, v in enumerate(eqn.outvars[carried:]):
             made.append(functions.stack([each[k] for each in stacked], v.aval.shape))
         return [*carry, *made]
+
+
+def _nothing(x: Entry) -> Entry:
+    """Zeros, whatever they were made of."""
+    return replace(x, sources=(), values=np.zeros(()), back=None)
 
 
 def _are_many(entries: Sequence[Entry]) -> bool:

@@ -66,11 +66,18 @@ def _spread(x: Entry, shape: Any, pieces: Pieces) -> Entry:
     kinds = [
         ((POSITION, shape[i]),) if i in new else x.kinds[i] for i in range(len(shape))
     ]
-    sources = tuple(
-        pieces.setdefault((s, "spread"), replace(s, position=1.0, pairs=None))
-        for s in x.sources
-    )
-    return replace(x, sources=sources).reshape(shape, kinds)
+    made = _renewed(x, pieces, "spread", position=1.0, pairs=None)
+    return made.reshape(shape, kinds)
+
+
+def _renewed(x: Entry, pieces: Pieces, *mark: Any, **changes: Any) -> Entry:
+    """The same function of sources of its own, which have such a mark."""
+
+    def own(s: Source) -> Source:
+        return pieces.setdefault((s, *mark), replace(s, of=None, **changes))
+
+    back = None if x.back is None else own(x.back)
+    return replace(x, sources=tuple(map(own, x.sources)), back=back)
 
 
 def _pad(eqn: Any, x: Entry, shape: Any) -> Any:
@@ -95,10 +102,7 @@ def cut(x: Any, axis: int, ends: tuple[int, int], shape: Any, pieces: Pieces) ->
     units = x.size(axis, UNIT) > 1 and (low, high) != (0, x.shape[axis])
     if not units:
         return _some(x, axis, ends).reshape(shape, kinds)
-    fresh = tuple(
-        pieces.setdefault((s, axis, low, high), replace(s)) for s in x.sources
-    )
-    return replace(x, sources=fresh).reshape(shape, kinds)
+    return _renewed(x, pieces, axis, low, high).reshape(shape, kinds)
 
 
 def _some(x: Entry, axis: int, ends: tuple[int, int]) -> Entry:
@@ -120,9 +124,6 @@ def turn(x: Entry, kinds: Any, shape: Any, pieces: Pieces) -> Entry:
     )
     if not turned or not x.sources:
         return x
-    fresh = tuple(
-        pieces.setdefault((s, "turned"), replace(s, position=0.0, pairs=None))
-        for s in x.sources
-    )
     alike = max(x.position, 0.0) / x.power if x.power and len(x.sources) == 1 else 0.0
-    return replace(x, sources=fresh, common=alike)
+    made = _renewed(x, pieces, "turned", position=0.0, pairs=None)
+    return replace(made, common=alike)

@@ -4,9 +4,9 @@
 A function of all sources that its operands have is exact. Where there are too many, an
 operand that shares none with the others becomes a function of one new source, by its
 quantiles. What comes back in a reverse pass is not: it is linear, z φ(u), with z fresh
-and u the sources of the functions that it came through, which it may meet again. Of φ
-only the square counts, so the newest u are integrated out: the reverse pass has
-passed their place, and meets the older ones next.
+and u the sources of the functions that it came through, which it may meet again. Where
+u are too many, the newest are integrated out: the reverse pass has passed their place,
+and meets the older ones next.
 """
 
 import functools
@@ -19,7 +19,7 @@ import numpy as np
 from jaxinit.prediction.entry import MOST, Entry, Source, nodes
 from jaxinit.prediction.places import added, response
 
-__all__ = ["applied", "carried", "collapse", "together"]
+__all__ = ["applied", "carried", "collapse", "many", "together"]
 
 Function = Callable[[Sequence[np.ndarray]], np.ndarray]
 UNSEEN = 1e-17  # a weight that quantiles do not show
@@ -33,52 +33,66 @@ def applied(
     sources, values = together(entries, sparing=sparing)
     found = run(values)
     grid = np.broadcast_shapes(found.shape, *(v.shape for v in values))
-    whole = np.broadcast_to(found, grid).copy()
-    made = replace(main, sources=sources, values=whole, profile=None, common=0.0)
-    made = replace(made, loose=0.0)
+    made = Entry(
+        sources,
+        np.broadcast_to(found, grid).copy(),
+        main.shape,
+        main.kinds,
+        main.assumed,
+    )
     if any(e.profile is not None for e in entries):
         return replace(made, profile=response(run, entries, values, made))
     return made
 
 
+def many(entries: Sequence[Entry]) -> bool:
+    """Whether entries have more sources than one function is integrated over."""
+    return any(e.back for e in entries) or len(_sources(entries)) > MOST
+
+
 def carried(
     run: Function, name: str, entries: Sequence[Entry], main: Entry
 ) -> Entry | None:
-    """A sum of what comes back, or some of it by a mask; None of anything else.
-
-    Of a mask φ has no sign that could be lost.
-    """
+    """A function that is linear in what comes back; None of anything else."""
     parts = [_carrier(e) for e in entries]
-    known = [(k, *part) for k, part in enumerate(parts) if part is not None]
-    if name in ("add", "add_any", "sub") and len(known) == len(entries) == 2:
-        (_, one, first), (_, two, second) = known
-        if one in entries[1].sources or two in entries[0].sources:
+    known = {part[0]: part[0].born for part in parts if part is not None}
+    if name in ("add", "add_any", "sub") and None not in parts and len(known) == 2:
+        one, two = known
+        if any(z in e.sources for z, e in zip((two, one), entries, strict=True)):
             return None
-        source = _mixed(one, entries[0], two, entries[1])
-        size = applied(lambda v: np.hypot(*v), [_left(first), _left(second)], main)
-        made = _times(source, _left(size))
+        met = _meet([part[1] for part in parts if part is not None], [0, 1])
+        if met is None:
+            return None
+        size = applied(lambda v: np.hypot(*v), met, main)
         places = added([(1.0, e) for e in entries])
-        return replace(made, profile=None if places is None else places.power)
-    for k, source, rest in known if name == "select_n" else ():
-        others = [e for i, e in enumerate(entries) if i != k]
-        shared = {s for e in others for s in e.sources}
-        if any(s.born >= source.born for s in shared):  # not from behind
-            continue
-        few = rest if len(shared | {*rest.sources}) <= MOST else _left(rest, shared)
-        if len(shared | {*few.sources}) > MOST:
-            continue
-        size, twice = (
-            applied(run, [*entries[:k], x, *entries[k + 1 :]], main)
-            for x in (few, replace(few, values=2 * few.values))
-        )
-        most = LINEAR * np.abs(twice.values).max()
-        if np.abs(twice.values - 2.0 * size.values).max() <= most:
-            return _times(source, _left(size))
-    return None
+        size = replace(size, profile=None if places is None else places.power)
+        return _times(_mixed(one, entries[0], two, entries[1]), size)
+    z = max(known, key=lambda z: z.born, default=None)
+    holders = [k for k, part in enumerate(parts) if part is not None and part[0] is z]
+    phis = [
+        part[1] if part is not None and k in holders else e
+        for k, (part, e) in enumerate(zip(parts, entries, strict=True))
+    ]
+    if z is None or any(e.back or s.born >= z.born for e in phis for s in e.sources):
+        return None
+    met = _meet(phis, holders)
+    if met is None:
+        return None
+    twice = [
+        replace(e, values=2.0 * e.values) if k in holders else e
+        for k, e in enumerate(met)
+    ]
+    size, double = (applied(run, each, main) for each in (met, twice))
+    most = LINEAR * np.abs(double.values).max()
+    if np.abs(double.values - 2.0 * size.values).max() > most:
+        return None
+    return _times(z, size)
 
 
 def _carrier(e: Entry) -> tuple[Source, Entry] | None:
     """z and φ of what is z φ(u), with z the newest of its sources."""
+    if e.back is not None:
+        return e.back, replace(e, back=None)
     if not e.sources:
         return None
     z, k = nodes()[0], max(range(len(e.sources)), key=lambda k: e.sources[k].born)
@@ -91,23 +105,70 @@ def _carrier(e: Entry) -> tuple[Source, Entry] | None:
     return e.sources[k], replace(e, sources=others, values=rest)
 
 
-def _left(e: Entry, kept: set[Source] | None = None) -> Entry:
-    """√E φ², given the oldest sources, or such."""
-    order = sorted(e.sources, key=lambda s: s.born)
-    stay = set(order[: MOST - 1]) if kept is None else kept
+def _meet(entries: Sequence[Entry], phis: Sequence[int]) -> list[Entry] | None:
+    """Entries, some of them φ, as functions of a few sources together.
+
+    A source that is the quantile of others that are here gives way to them. Of φ the
+    newest sources that no other entry has are integrated out, E φ² being kept.
+    """
+    made = list(entries)
+    while True:
+        alone = [
+            (s, k, s.of is not None and bool({*s.of[0]} & here))
+            for k in range(len(made))
+            for here in [{*_sources([*made[:k], *made[k + 1 :]])}]
+            for s in made[k].sources
+            if s not in here
+        ]
+        related = [(s, k) for s, k, is_related in alone if is_related]
+        for s, k in related:
+            wide = _expanded(made[k], s)
+            if wide is not None:
+                made[k] = wide
+                break
+        else:
+            if not related and len(_sources(made)) <= MOST:
+                return made
+            free = [(s.born, k, s) for s, k, is_related in alone if k in phis]
+            other = [x for x in free if (x[2], x[1]) not in related]
+            if not free:
+                return made if len(_sources(made)) <= MOST else None
+            _, k, newest = max(other or free, key=lambda x: x[:2])
+            made[k] = _without(made[k], newest)
+
+
+def _without(e: Entry, source: Source) -> Entry:
+    """√E φ² given the other sources."""
     square = np.square(np.asarray(e.values, np.float64))
-    for k in reversed(range(len(e.sources))):
-        if e.sources[k] not in stay:
-            square = np.tensordot(square, nodes()[1], ([k], [0]))
-    sources = tuple(s for s in e.sources if s in stay)
-    if len(sources) == len(e.sources):
-        return e
-    return replace(e, sources=sources, values=np.sqrt(square))
+    axis = e.sources.index(source)
+    return replace(
+        e,
+        sources=tuple(s for s in e.sources if s is not source),
+        values=np.sqrt(np.tensordot(square, nodes()[1], ([axis], [0]))),
+    )
 
 
-def _times(source: Source, size: Entry) -> Entry:
+def _expanded(e: Entry, s: Source) -> Entry | None:
+    """A function of a quantile, as one of what it is the quantile of."""
+    rest = tuple(x for x in e.sources if x is not s)
+    if s.of is None or {*rest} & {*s.of[0]} or len(rest) + len(s.of[0]) > MOST:
+        return None
+    z, (sources, function, stands) = nodes()[0], s.of
+    at = np.interp(function.ravel(), stands, z)
+    values = np.moveaxis(np.asarray(e.values, np.float64), e.sources.index(s), 0)
+    flat = values.reshape(len(z), -1)
+    low = np.clip(np.searchsorted(z, at) - 1, 0, len(z) - 2)
+    share = np.clip((at - z[low]) / (z[low + 1] - z[low]), 0.0, 1.0)[:, None]
+    made = flat[low] * (1 - share) + flat[low + 1] * share
+    shape = (*function.shape, *values.shape[1:])
+    return replace(e, sources=(*sources, *rest), values=made.reshape(shape))
+
+
+def _times(z: Source, size: Entry) -> Entry:
+    if len(size.sources) >= MOST:
+        return replace(size, back=z)
     values = np.multiply.outer(nodes()[0], size.values)
-    return replace(size, sources=(source, *size.sources), values=values)
+    return replace(size, sources=(z, *size.sources), values=values)
 
 
 def _mixed(one: Source, a: Entry, two: Source, b: Entry) -> Source:
@@ -135,10 +196,18 @@ def _seen(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def collapse(entry: Entry) -> Entry:
-    """The same law as a function of one new source: its quantiles."""
+    """The same law as a function of one new source: its quantiles.
+
+    What comes back is taken for a Gaussian, for it goes on linearly.
+    """
+    z, w = nodes()
+    if entry.back is not None:
+        power = entry.power or 1.0
+        source = Source(entry.position / power, entry.example / power)
+        values = math.sqrt(entry.power) * z
+        return replace(entry, sources=(source,), values=values, back=None)
     if len(entry.sources) < 2:
         return entry
-    _z, w = nodes()
     seen, weights = _seen(len(entry.sources))
     values = entry.values.ravel()[seen]
     order = np.argsort(values)
@@ -156,7 +225,9 @@ def collapse(entry: Entry) -> Entry:
         size = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
         whole = entry.power * places.pairs / np.outer(size, size)
         pairs = np.clip((whole - entry.mean**2) / spread, -1.0, 1.0)
-    source = Source(pos, ex, pairs=pairs)
+    of = (entry.sources, np.asarray(entry.values, np.float32), found)
+    born = max(s.born for s in entry.sources)
+    source = Source(pos, ex, pairs=pairs, born=born, of=of)
     return replace(entry, sources=(source,), values=found)
 
 
@@ -169,26 +240,27 @@ def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:
 
 
 def together(
-    entries: Sequence[Entry], most: int = MOST, sparing: bool = False
+    entries: Sequence[Entry], sparing: bool = False
 ) -> tuple[tuple[Source, ...], list[np.ndarray]]:
     """Their sources, and their functions on one product of nodes.
 
-    Where there are more sources than `most`, entries that share none are collapsed: all
+    Where there are too many, entries that share none are collapsed: all
     of them, or sparingly as many as need be, the newest first.
     """
-    if len(_sources(entries)) > most:
+    if many(entries):
         entries = list(entries)
         alone = [
             i
             for i, e in enumerate(entries)
-            if not set(e.sources) & {*_sources([*entries[:i], *entries[i + 1 :]])}
+            if e.back
+            or not {*e.sources} & {*_sources([*entries[:i], *entries[i + 1 :]])}
         ]
         alone.sort(key=lambda i: -max((s.born for s in entries[i].sources), default=0))
         for i in alone:
-            if not sparing or len(_sources(entries)) > most:
+            if not sparing or many(entries):
                 entries[i] = collapse(entries[i])
     sources = _sources(entries)
-    if len(sources) > most:
+    if many(entries):
         raise ValueError(f"{len(sources)} signals meet in one function")
     made = []
     for e in entries:

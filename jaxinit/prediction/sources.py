@@ -200,21 +200,15 @@ def collapse(entry: Entry) -> Entry:
 
     What comes back is taken for a Gaussian, for it goes on linearly.
     """
-    z, w = nodes()
     if entry.back is not None:
         power = entry.power or 1.0
         source = Source(entry.position / power, entry.example / power)
-        values = math.sqrt(entry.power) * z
+        values = math.sqrt(entry.power) * nodes()[0]
         return replace(entry, sources=(source,), values=values, back=None)
     if len(entry.sources) < 2:
         return entry
     seen, weights = _seen(len(entry.sources))
-    values = entry.values.ravel()[seen]
-    order = np.argsort(values)
-    below = np.cumsum(weights[order]) - weights[order] / 2
-    chances = np.cumsum(w) - w / 2
-    found = np.interp(chances, below, values[order])
-    found = (found - (found * w).sum()) * _ratio(entry, found, w) + entry.mean
+    found = _quantiles(np.asarray(entry.values, np.float64).ravel()[seen], weights)
     spread = entry.power - entry.mean**2 or 1.0
     pos, ex = (
         min(max((c - entry.mean**2) / spread, -1.0), 1.0)
@@ -231,12 +225,33 @@ def collapse(entry: Entry) -> Entry:
     return replace(entry, sources=(source,), values=found)
 
 
-def _ratio(entry: Entry, found: np.ndarray, w: np.ndarray) -> float:
-    """What gives quantiles the variance of the whole."""
-    mean = (found * w).sum()
-    have = float(((found - mean) ** 2 * w).sum())
-    want = entry.power - entry.mean**2
-    return math.sqrt(want / have) if have > 0 and want > 0 else 1.0
+def _narrowed(e: Entry, kept: set[Source]) -> Entry:
+    """The same law given some of its sources, as a function of one other: quantiles."""
+    few = [k for k, s in enumerate(e.sources) if s in kept]
+    own = [k for k, s in enumerate(e.sources) if s not in kept]
+    seen, weights = _seen(len(own))
+    values = np.asarray(e.values, np.float64).transpose([*few, *own])
+    flat = values.reshape(-1, len(seen))[:, seen]
+    rows = np.array([_quantiles(row, weights) for row in flat])
+    made = rows.reshape(*values.shape[: len(few)], -1)
+    source = Source(
+        float(np.mean([e.sources[k].position for k in own])),
+        float(np.mean([e.sources[k].example for k in own])),
+        born=max(e.sources[k].born for k in own),
+    )
+    sources = (*(e.sources[k] for k in few), source)
+    return replace(e, sources=sources, values=made)
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """At the nodes, with the mean and the variance of the whole."""
+    w, order = nodes()[1], np.argsort(values)
+    below = np.cumsum(weights[order]) - weights[order] / 2
+    found = np.interp(np.cumsum(w) - w / 2, below, values[order])
+    mean, middle = values @ weights, found @ w
+    wide, has = (values - mean) ** 2 @ weights, (found - middle) ** 2 @ w
+    scale = math.sqrt(wide / has) if wide > 0 and has > 0 else 1.0
+    return np.asarray((found - middle) * scale + mean)
 
 
 def together(
@@ -259,6 +274,10 @@ def together(
         for i in alone:
             if not sparing or many(entries):
                 entries[i] = collapse(entries[i])
+        for i, e in enumerate(entries):
+            others = {*_sources([*entries[:i], *entries[i + 1 :]])}
+            if many(entries) and not e.back and len({*e.sources} - others) > 1:
+                entries[i] = _narrowed(e, others)
     sources = _sources(entries)
     if many(entries):
         raise ValueError(f"{len(sources)} signals meet in one function")

@@ -23,6 +23,7 @@ from jaxinit.prediction.values import Attention, Logits, Lost, Mixture
 __all__ = ["Pieces", "cut", "move", "turn"]
 
 Pieces = dict[Hashable, Source]
+STEPS = 64  # of a sequence that are told apart
 
 
 def move(eqn: Any, operands: list[Any], shape: Any, pieces: Pieces) -> Any:
@@ -83,14 +84,21 @@ def _renewed(x: Entry, pieces: Pieces, *mark: Any, **changes: Any) -> Entry:
 def _pad(eqn: Any, x: Entry, shape: Any) -> Any:
     """With zeros; but for a border of an image, they have a share of their own."""
     share = math.prod(x.shape) / math.prod(shape)
-    sides = zip(x.kinds, eqn.params["padding_config"], strict=True)
+    sides = [*zip(x.kinds, eqn.params["padding_config"], strict=True)]
     border = all(
         not any(pads) or (UNIT not in dict(run) and pads[2] == 0) for run, pads in sides
     )
     whole = rearrange(eqn, x, shape)
     if border and share > 0.5:
         return whole
-    return Mixture(((share, whole), (1 - share, number(0.0, shape))), tuple(shape))
+    padded = [k for k, (_, pads) in enumerate(sides) if any(pads)]
+    n, zero = shape[padded[0]], number(0.0, shape)
+    if border and len(padded) == 1 and n <= STEPS:  # as of the last step of a loop
+        low = eqn.params["padding_config"][padded[0]][0]
+        inside = range(low, low + x.shape[padded[0]])
+        parts = tuple((1 / n, whole if i in inside else zero) for i in range(n))
+        return Mixture(parts, tuple(shape))
+    return Mixture(((share, whole), (1 - share, zero)), tuple(shape))
 
 
 def cut(x: Any, axis: int, ends: tuple[int, int], shape: Any, pieces: Pieces) -> Any:

@@ -28,6 +28,7 @@ __all__ = [
     "Places",
     "Source",
     "gaussian",
+    "mean_of_others",
     "number",
 ]
 
@@ -100,10 +101,23 @@ class Places:
     @functools.cached_property
     def near(self) -> float | None:
         """The mean of E x x' over two different places."""
+        return None if self.pairs is None else mean_of_others(self.pairs)
+
+    @property
+    def correlations(self) -> np.ndarray | None:
+        """E x x' at any two, over the root of E x² at both."""
         if self.pairs is None:
             return None
-        n = len(self.pairs)
-        return float((self.pairs.sum() - self.pairs.trace()) / max(n * (n - 1), 1))
+        size = np.sqrt(np.maximum(self.power.ravel(), 1e-12))
+        return np.asarray(self.pairs / np.outer(size, size))
+
+
+def mean_of_others(pairs: np.ndarray) -> float:
+    """The mean over two different places; of one alone, its own."""
+    n = len(pairs)
+    return float(
+        (pairs.sum() - pairs.trace()) / (n * (n - 1)) if n > 1 else pairs[0, 0]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,11 +277,9 @@ def gaussian(
     safe = power if power > 0 else 1.0
     near, far = (min(max(c / safe, -1.0), 1.0) for c in (position, example))
     values = math.sqrt(max(power, 0.0)) * nodes()[0]
-    size = pairs = None
-    if places is not None:
-        size = places.power
-    if places is not None and places.pairs is not None:
-        each = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
-        pairs = np.clip(places.pairs / np.outer(each, each), -1.0, 1.0)
+    size = None if places is None else places.power
+    pairs = None if places is None else places.correlations
+    if pairs is not None:
+        pairs = np.clip(pairs, -1.0, 1.0)
     source = Source(near, far, pairs=pairs)
     return Entry((source,), values, tuple(shape), tuple(kinds), note, size)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinit.prediction.entry import POSITION, Entry, Places
+from jaxinit.prediction.entry import POSITION, Entry, Places, mean_of_others
 from jaxinit.prediction.values import Given, Mixture
 
 __all__ = [
@@ -113,9 +113,8 @@ def convolved(
         known = np.pad(before, ((1, 0), (1, 0)))
         whole = np.asarray(sum(known[np.ix_(tap, tap)] for tap in met))
         each = whole.diagonal()
-        both = (whole.sum() - each.sum()) / max(m * (m - 1), 1)
         places = differing(each.reshape(shape), whole)
-        return (float(each.mean()), float(both), far), places
+        return (float(each.mean()), mean_of_others(whole), far), places
     of_each = np.ones(n) if found is None else found.power.ravel()
     each = power * np.append(0.0, of_each)[met].sum(0)
     both = near * float((counts.sum(1) ** 2).sum() - counts.sum()) / (m * (m - 1))

@@ -21,6 +21,7 @@ from jaxinit.prediction.entry import (
     UNIT,
     Entry,
     gaussian,
+    mean_of_others,
     nodes,
     number,
 )
@@ -29,6 +30,7 @@ from jaxinit.prediction.values import Attention, Cotangent, Logits, Lost, Sum
 
 __all__ = ["attention", "average", "product", "scores", "silent", "slopes"]
 
+OTHER = {KEY: QUERY, QUERY: KEY}
 ENTRIES = 2**22  # of the masks that are looked at
 APPROXIMATE = "approximate: it comes back through a softmax"
 
@@ -106,11 +108,11 @@ def attention(weights: Any, total: Sum) -> Attention:
     both = each @ each.swapaxes(-1, -2)  # Σ a a' of any two queries, in the mean
     inverse = 1 / count
     near = both * (1 - inverse[:, :, None] - inverse[:, None, :] + both)
-    few = _queries(weights.entry, total.kind) <= MOST and seen.shape[-1] <= MOST
+    few = _count(weights.entry, OTHER[total.kind]) <= MOST and seen.shape[-1] <= MOST
     return Attention(
         each if few else None,
         power,
-        _mean_of_others(both.mean(0)),
+        mean_of_others(both.mean(0)),
         slopes.mean(0),
         near.mean(0),
         total.of.entry,
@@ -118,17 +120,15 @@ def attention(weights: Any, total: Sum) -> Attention:
     )
 
 
-def _queries(law: Entry, kind: int) -> int:
-    """How many queries there are, where keys are called so."""
-    other = KEY if kind == QUERY else QUERY
-    return math.prod(law.size(i, other) for i in range(len(law.shape)))
+def _count(law: Entry, kind: int) -> int:
+    """How many places of a kind there are."""
+    return math.prod(law.size(i, kind) for i in range(len(law.shape)))
 
 
 def _seen(x: Logits, kind: int) -> np.ndarray:
     """Which keys count for which queries, or some of them, in kinds of examples."""
     law, last = x.entry, len(x.shape) - 1
-    other = KEY if kind == QUERY else QUERY
-    axis = next((i for i in range(last) if law.size(i, other) > 1), None)
+    axis = next((i for i in range(last) if law.size(i, OTHER[kind]) > 1), None)
     queries, keys = 1 if axis is None else law.shape[axis], law.shape[last]
     some = np.unique(np.linspace(0, queries - 1, min(queries, MOST)).astype(int))
     if x.mask is None or x.mask.shape != law.shape:
@@ -181,55 +181,61 @@ def average(eqn: Any, a: Attention, v: Any, side: int) -> Entry:
     contract, _ = eqn.params["dimension_numbers"]
     power, near, far, note = moments(v, contract[1 - side])
     laid = (eqn.outvars[0].aval.shape, _kinds(eqn, v, side))
-    keys = math.prod(a.law.size(i, a.kind) for i in range(len(a.shape)))
-    n = _queries(a.law, a.kind)
+    keys, n = _count(a.law, a.kind), _count(a.law, OTHER[a.kind])
     groups = math.prod(a.shape[i] for i in contract[side]) / n  # that share the keys
     forward = any(a.law.size(i, a.kind) > 1 for i in contract[side]) or keys == 1
-    if a.weights is None and forward:
-        mean, rest = float(a.power.mean()), power - near
-        return gaussian(near + rest * mean, near + rest * a.shared, far, *laid, note)
+    if not forward:
+        far = groups * (n / keys) ** 2 * far
     if a.weights is None:
-        mean, pairs = float(a.power.mean()), n * (n - 1) * near
-        size = groups * (n * mean * power + a.shared * pairs) / keys
-        both = n * (1 - mean) / (keys * (keys - 1)) * power + pairs / keys**2
-        both, far = groups * both, groups * (n / keys) ** 2 * far
+        mean, rest, pairs = float(a.power.mean()), power - near, n * (n - 1) * near
+        size, both = near + rest * mean, near + rest * a.shared
+        if not forward:
+            size = groups * (n * mean * power + a.shared * pairs) / keys
+            both = n * (1 - mean) / (keys * (keys - 1)) * power + pairs / keys**2
+            both = groups * both
         return gaussian(size, both, far, *laid, note)
     if forward:
         whole = covariance(places_of(v), power, near, a.weights.shape[-1])
-        each = a.weights @ whole.diagonal()  # of E a, and so for E a²
-        pairs = a.weights @ whole @ a.weights.swapaxes(-1, -2)
-        own = (a.weights**2).sum(-1)
-        others = pairs.diagonal(0, -2, -1) - a.weights**2 @ whole.diagonal()
-        alone = a.power * each + (1 - a.power) * others / np.where(own < 1, 1 - own, 1)
-        alone, pairs = alone.mean(0), pairs.mean(0)
-        both = _mean_of_others(pairs)
-        return gaussian(alone.mean(), both, far, *laid, note, differing(alone, pairs))
-    whole = covariance(places_of(v), power, near, n)
-    each, own = whole.diagonal(), (a.weights**2).sum(-1)
-    back = a.weights.swapaxes(-1, -2)
+        alone, every = _of_queries(a, a.weights, whole)
+    else:
+        whole = covariance(places_of(v), power, near, n)
+        alone, every = (groups * x for x in _of_keys(a, a.weights, whole))
+    both = mean_of_others(every)
+    return gaussian(alone.mean(), both, far, *laid, note, differing(alone, every))
+
+
+def _of_queries(
+    a: Attention, weights: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """E y² of each average of values, and E y y' of any two."""
+    pairs = weights @ whole @ weights.swapaxes(-1, -2)
+    each = weights @ whole.diagonal()  # of E a, and so for E a²
+    others = pairs.diagonal(0, -2, -1) - weights**2 @ whole.diagonal()
+    alone = a.power * each + (1 - a.power) * others / _spread(weights)
+    return alone.mean(0), pairs.mean(0)
+
+
+def _of_keys(
+    a: Attention, weights: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of what comes back to each key, from all queries."""
+    each, back = whole.diagonal(), weights.swapaxes(-1, -2)
+    between = back @ (whole - np.diag(each)) @ weights  # of two queries
     alone = (back * (a.power * each)[:, None]).sum(-1)
-    rest = (1 - a.power) / np.where(own < 1, 1 - own, 1) * each
-    apart = whole - np.diag(each)
-    pairs = back @ apart @ a.weights + back * rest[:, None] @ a.weights
-    alone = alone + (back @ apart @ a.weights).diagonal(0, -2, -1)
-    alone, pairs = groups * alone.mean(0), groups * pairs.mean(0)
-    both, far = _mean_of_others(pairs), groups * (n / keys) ** 2 * far
-    return gaussian(alone.mean(), both, far, *laid, note, differing(alone, pairs))
+    rest = (1 - a.power) / _spread(weights) * each
+    pairs = between + back * rest[:, None] @ weights
+    return (alone + between.diagonal(0, -2, -1)).mean(0), pairs.mean(0)
 
 
-def _mean_of_others(pairs: np.ndarray) -> float:
-    """The mean of two different places; of one alone, its own."""
-    n = len(pairs)
-    return float(
-        (pairs.sum() - pairs.trace()) / (n * (n - 1)) if n > 1 else pairs[0, 0]
-    )
+def _spread(weights: np.ndarray) -> np.ndarray:
+    """The share of pairs of two keys, by which their products are divided."""
+    own = (weights**2).sum(-1)
+    return np.where(own < 1, 1 - own, 1.0)
 
 
 def _sizes(x: Any, n: int) -> np.ndarray:
     """E x² at each query over its mean."""
-    found = places_of(x)
-    known = found is not None and found.power.shape == (n,)
-    return found.power if found is not None and known else np.ones(n)
+    return covariance(places_of(x), 1.0, 0.0, n).diagonal()
 
 
 def slopes(g: Cotangent, e: Logits) -> Logits:
@@ -250,7 +256,7 @@ def slopes(g: Cotangent, e: Logits) -> Logits:
     passed = softmax.slopes * whole.diagonal()
     whole = softmax.near * whole
     np.fill_diagonal(whole, passed)
-    power, near = float(passed.mean()), _mean_of_others(whole)
+    power, near = float(passed.mean()), mean_of_others(whole)
     kinds = tuple(
         tuple(
             (KEY if i == axis else QUERY if k in (KEY, QUERY) else k, n) for k, n in run
@@ -277,17 +283,17 @@ def product(eqn: Any, logits: Logits, x: Any, side: int) -> Entry:
             rest * s.power, rest * s.position, 0.0, *laid, s.assumed, s.places
         )
     queries = math.prod(s.size(i, QUERY) for i in contract[side])
-    keys = math.prod(s.size(i, KEY) for i in range(len(s.shape)))
+    keys = _count(s, KEY)
     of_two = (queries - 1) * s.position * near
     weights = logits.weights
     if weights is None or weights.shape[1:] != (queries, keys):
         return gaussian(n * (s.power * power + of_two), 0.0, 0.0, *laid, s.assumed)
-    own, back = (weights**2).sum(-1), weights.swapaxes(-1, -2)
+    back = weights.swapaxes(-1, -2)
     passed = keys * s.power * power * _sizes(s, queries)
-    apart = passed / np.where(own < 1, 1 - own, 1)  # over keys they sum to 0
+    apart = passed / _spread(weights)  # over keys they sum to 0
     pairs = -(back * apart[:, None] @ weights).mean(0)
     each = (back * passed).sum(-1).mean(0) + queries * of_two
     np.fill_diagonal(pairs, each)
     pairs, each = n / queries * pairs, n / queries * each
-    both = _mean_of_others(pairs)
+    both = mean_of_others(pairs)
     return gaussian(each.mean(), both, 0.0, *laid, s.assumed, differing(each, pairs))

@@ -55,7 +55,7 @@ def carried(
 ) -> Entry | None:
     """A function that is linear in what comes back; None of anything else."""
     parts = [_carrier(e) for e in entries]
-    known = {part[0]: part[0].born for part in parts if part is not None}
+    known = dict.fromkeys(part[0] for part in parts if part is not None)
     if name in ("add", "add_any", "sub") and None not in parts and len(known) == 2:
         one, two = known
         if any(z in e.sources for z, e in zip((two, one), entries, strict=True)):
@@ -78,13 +78,10 @@ def carried(
     met = _meet(phis, holders)
     if met is None:
         return None
-    twice = [
-        replace(e, values=2.0 * e.values) if k in holders else e
-        for k, e in enumerate(met)
-    ]
-    size, double = (applied(run, each, main) for each in (met, twice))
-    most = LINEAR * np.abs(double.values).max()
-    if np.abs(double.values - 2.0 * size.values).max() > most:
+    size = applied(run, met, main)
+    _, values = together(met)
+    double = run([2.0 * v if k in holders else v for k, v in enumerate(values)])
+    if np.abs(double - 2.0 * size.values).max() > LINEAR * np.abs(double).max():
         return None
     return _times(z, size)
 
@@ -113,27 +110,27 @@ def _meet(entries: Sequence[Entry], phis: Sequence[int]) -> list[Entry] | None:
     """
     made = list(entries)
     while True:
-        alone = [
-            (s, k, s.of is not None and bool({*s.of[0]} & here))
-            for k in range(len(made))
-            for here in [{*_sources([*made[:k], *made[k + 1 :]])}]
-            for s in made[k].sources
-            if s not in here
-        ]
-        related = [(s, k) for s, k, is_related in alone if is_related]
-        for s, k in related:
+        alone = []
+        for k, e in enumerate(made):
+            here = {*_sources([*made[:k], *made[k + 1 :]])}
+            for s in (s for s in e.sources if s not in here):
+                apart = s.of is None or not {*s.of[0]} & here
+                alone.append((apart, s.born, k, s))
+        alone.sort(key=lambda x: x[:3])
+        related = [(k, s) for apart, _, k, s in alone if not apart]
+        for k, s in related:
             wide = _expanded(made[k], s)
             if wide is not None:
                 made[k] = wide
                 break
         else:
-            if not related and len(_sources(made)) <= MOST:
+            few = len(_sources(made)) <= MOST
+            free = [(k, s) for _, _, k, s in alone if k in phis]
+            if few and not (related and free):
                 return made
-            free = [(s.born, k, s) for s, k, is_related in alone if k in phis]
-            other = [x for x in free if (x[2], x[1]) not in related]
             if not free:
-                return made if len(_sources(made)) <= MOST else None
-            _, k, newest = max(other or free, key=lambda x: x[:2])
+                return None
+            k, newest = free[-1]
             made[k] = _without(made[k], newest)
 
 
@@ -214,11 +211,9 @@ def collapse(entry: Entry) -> Entry:
         min(max((c - entry.mean**2) / spread, -1.0), 1.0)
         for c in (entry.position, entry.example)
     )
-    pairs, places = None, entry.places
-    if places is not None and places.pairs is not None:
-        size = np.sqrt(np.maximum(places.power.ravel(), 1e-12))
-        whole = entry.power * places.pairs / np.outer(size, size)
-        pairs = np.clip((whole - entry.mean**2) / spread, -1.0, 1.0)
+    pairs = None if entry.places is None else entry.places.correlations
+    if pairs is not None:
+        pairs = np.clip((entry.power * pairs - entry.mean**2) / spread, -1.0, 1.0)
     of = (entry.sources, np.asarray(entry.values, np.float32), found)
     born = max(s.born for s in entry.sources)
     source = Source(pos, ex, pairs=pairs, born=born, of=of)

@@ -17,17 +17,12 @@ from scipy import ndimage
 import jaxinit
 from jaxinit import signal
 from tests.network.models import norm, s
+from tests.signal.networks import conv
 
 QUICK = True  # see conftest.py
 
 KERNEL = [("**", jaxinit.variance_scaling(1.0, "fan_in", "normal"))]
 SIDE, WIDTH, TOKENS = 6, 16, 12
-
-
-def conv(x: Any, w: Any) -> Any:
-    return jax.lax.conv_general_dilated(
-        x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def predicted(
